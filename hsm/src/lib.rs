@@ -1,1 +1,38 @@
-//! Strongroom.
+//! Master keys: they wrap and unwrap data keys inside a PKCS#11 token, and never leave it.
+//!
+//! ```text
+//! server process                        worker process (a child; holds PIN and module)
+//!   MasterKeys (provider)
+//!     Supervisor  --- frame: wrap --->  TokenKeys --- C_Encrypt, C_Decrypt ---> token
+//!                 <-- frame: wrapped --
+//! ```
+//!
+//! [`MasterKeys`] is what the rest of the server sees; [`Supervisor`] is the provider for PKCS#11; [`run_worker`] is the
+//! `main` of its worker process. A [`WrappedKey`] names its master key by CKA_ID and says how it was wrapped.
+//! [`make_softhsm_token`] makes a token for development. Nothing here knows of S3 or objects.
+
+mod canary;
+mod dev;
+mod error;
+mod pkcs11;
+mod provider;
+mod rung;
+mod wire;
+mod worker;
+mod wrapped;
+
+#[cfg(feature = "testing")]
+mod memory;
+
+pub use dev::{DevToken, make_softhsm_token};
+pub use error::KeyError;
+#[cfg(feature = "testing")]
+pub use memory::MemoryKeys;
+pub use pkcs11::{PinSource, TokenSelector};
+pub use provider::{
+    Alias, CreatedKey, Health, InvalidAlias, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, Version,
+};
+pub use rung::{Rung, UnknownRung};
+pub use wire::Malformed;
+pub use worker::{Limits, ModuleConfig, Supervisor, WorkerCommand, run_worker};
+pub use wrapped::{DecodeError, WrappedKey};

@@ -1,0 +1,43 @@
+//! What a PKCS#11 call that failed means to the worker, and how it is told.
+//!
+//! Only the names of the call and of its return value go into a text: never an argument.
+
+use crate::error::KeyError;
+use cryptoki::error::Error;
+
+/// How a piece of work in the worker ended, if not well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// For the caller of this one call; the worker goes on.
+    Call(KeyError),
+    /// The module or token is lost: only a new process helps (C_Finalize beside a call in flight kills most modules).
+    Lost(String),
+    /// The token refused the PIN, or would lock at the next wrong one: not to be tried again with the same PIN.
+    PinRefused(String),
+}
+
+impl Failure {
+    pub(crate) fn misconfigured(what: impl Into<String>) -> Self {
+        Self::Call(KeyError::Misconfigured(what.into()))
+    }
+
+    pub(crate) fn into_error(self) -> KeyError {
+        match self {
+            Self::Call(error) => error,
+            Self::Lost(reason) => KeyError::Away { reason },
+            Self::PinRefused(what) => KeyError::Misconfigured(what),
+        }
+    }
+}
+
+/// One short line: the crate's own text is a paragraph of the standard.
+pub(crate) fn describe(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(value, function) => format!("{value:?} from C_{function}"),
+        other => other.to_string(),
+    }
+}
+
+pub(crate) fn lost(error: &Error) -> Failure {
+    Failure::Lost(describe(error))
+}

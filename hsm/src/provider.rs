@@ -1,0 +1,208 @@
+//! The provider interface: what the server knows of master keys, whatever holds them.
+//!
+//! A provider wraps and unwraps data keys; it never shows a master key. What it wrapped it has also unwrapped and
+//! compared before the caller sees it. Its calls wait, but never block the thread they are polled on.
+
+use crate::error::KeyError;
+use crate::wrapped::WrappedKey;
+use async_trait::async_trait;
+use std::fmt;
+use strongroom_engine::{ContextDigest, DataKey};
+
+/// The name of a master key for people: 1 to 250 of `A-Z a-z 0-9 / _ -`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Alias(String);
+
+/// The text is no alias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an alias is 1 to 250 characters of A-Z, a-z, 0-9, slash, underscore, hyphen")]
+pub struct InvalidAlias;
+
+impl Alias {
+    /// Checks length and characters.
+    pub fn new(name: impl Into<String>) -> Result<Self, InvalidAlias> {
+        let name = name.into();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-');
+        if (1..=250).contains(&name.len()) && name.bytes().all(allowed) { Ok(Self(name)) } else { Err(InvalidAlias) }
+    }
+
+    /// `default`: the alias that wraps where no other is asked for.
+    pub fn default_alias() -> Self {
+        Self("default".to_owned())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Alias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Alias {
+    type Err = InvalidAlias;
+
+    fn from_str(name: &str) -> Result<Self, InvalidAlias> {
+        Self::new(name)
+    }
+}
+
+/// The version of a master key under its alias; rises by one, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version(pub u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// CKA_ID of a master key: random, never used twice. Shown as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MasterKeyId([u8; 16]);
+
+impl MasterKeyId {
+    /// From the bytes of a CKA_ID.
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the CKA_ID.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for MasterKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for MasterKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A master key that the keyring knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownKey {
+    /// Its name for people.
+    pub alias: Alias,
+    /// Its version under that name.
+    pub version: Version,
+    /// Its name for wrapped keys.
+    pub id: MasterKeyId,
+    /// Made with it; tells a lost HSM from an altered wrapped key.
+    pub canary: WrappedKey,
+    /// Whether this version wraps. Of one alias at most one does.
+    pub current: bool,
+}
+
+/// A master key just made, to be written to the keyring and then registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedKey {
+    /// Its random CKA_ID.
+    pub id: MasterKeyId,
+    /// The version that was asked for.
+    pub version: Version,
+    /// The alias that was asked for.
+    pub alias: Alias,
+    /// Wrapped under it and opened again.
+    pub canary: WrappedKey,
+}
+
+impl CreatedKey {
+    /// As the keyring knows it once its row is committed.
+    pub fn into_known(self, current: bool) -> KnownKey {
+        KnownKey { alias: self.alias, version: self.version, id: self.id, canary: self.canary, current }
+    }
+}
+
+/// Whether calls have a chance just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// The HSM answers.
+    Ready,
+    /// It does not; recovery is under way by itself unless the reason says what to do.
+    Degraded {
+        /// What was seen last.
+        reason: String,
+    },
+}
+
+/// Wraps and unwraps data keys under master keys that cannot be seen.
+#[async_trait]
+pub trait MasterKeys: Send + Sync {
+    /// Wraps `key` for `context` under the current version of `alias`, unwraps it again inside the token and compares.
+    async fn wrap(&self, alias: &Alias, key: &DataKey, context: &ContextDigest) -> Result<WrappedKey, KeyError>;
+
+    /// Unwraps under the master key that `wrapped` names; [`KeyError::Refused`] for any other context.
+    async fn unwrap(&self, wrapped: &WrappedKey, context: &ContextDigest) -> Result<DataKey, KeyError>;
+
+    /// What was seen last; asks nobody and answers at once.
+    async fn health(&self) -> Health;
+
+    /// The version of `alias` that wraps.
+    fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)>;
+}
+
+/// Makes master keys. What administrators do, kept apart from what requests do.
+#[async_trait]
+pub trait MasterKeyAdmin: MasterKeys {
+    /// Makes a key on the token, reads its attributes back, and makes and opens its canary. It does not wrap before
+    /// it is [registered](Self::register): first the keyring, then use.
+    async fn create_master_key(&self, alias: &Alias, version: Version) -> Result<CreatedKey, KeyError>;
+
+    /// Tells of keys that the keyring knows. Replaces what was known under the same id; a current version takes that
+    /// place from the one before it.
+    fn register(&self, known: Vec<KnownKey>);
+}
+
+/// The keys of one provider, as the keyring told them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct KnownKeys(Vec<KnownKey>);
+
+impl KnownKeys {
+    pub(crate) fn register(&mut self, known: Vec<KnownKey>) {
+        for key in known {
+            self.0.retain(|old| old.id != key.id);
+            if key.current {
+                self.0.iter_mut().filter(|old| old.alias == key.alias).for_each(|old| old.current = false);
+            }
+            self.0.push(key);
+        }
+    }
+
+    pub(crate) fn current(&self, alias: &Alias) -> Option<&KnownKey> {
+        self.0.iter().find(|key| key.current && key.alias == *alias)
+    }
+
+    pub(crate) fn find(&self, id: &MasterKeyId) -> Option<&KnownKey> {
+        self.0.iter().find(|key| key.id == *id)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[KnownKey] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_1_to_250_plain_characters() {
+        for good in ["default", "a", "team/Key_1-x", &"a".repeat(250)] {
+            assert!(Alias::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", " ", "ä", "a b", "a:b", "a\n", &"a".repeat(251)] {
+            assert_eq!(Alias::new(bad), Err(InvalidAlias), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The worker's whole life: harden itself, answer frames in order, end when the server does.
+//!
+//! One thread is inside the module; requests that follow wait in the socket. A second thread only waits for the other
+//! end to close, so that a worker whose module hangs does not outlive its server.
+
+use super::frame::{self, Reply, Request};
+use super::process::wait_for_hang_up;
+use crate::error::KeyError;
+use crate::pkcs11::{Failure, TokenKeys, make_token};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+use strongroom_engine::DataKey;
+
+/// How long a call may go on in the module after the server has gone.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The `main` of the worker process. Standard input is the socket; the end of it ends the process.
+pub fn run_worker() -> ExitCode {
+    match harden().and_then(|()| serve()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// No core dump, and no other process of this user may read this one's memory.
+fn harden() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}
+
+fn serve() -> io::Result<()> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Without a peer this is no socket of ours, but a person at a terminal.
+    socket.peer_addr()?;
+    end_with_the_server(socket.try_clone()?)?;
+    let mut worker = Worker { keys: None };
+    while let Some(body) = frame::receive(&mut socket)? {
+        let request = Request::decode(&body).map_err(|_| io::ErrorKind::InvalidData)?;
+        frame::send(&mut socket, &[worker.answer(request).encode()])?;
+    }
+    Ok(())
+}
+
+/// SIGKILL, since ending in order would run the module's own exit code beside a call in flight.
+fn end_with_the_server(socket: UnixStream) -> io::Result<()> {
+    let wait = move || {
+        wait_for_hang_up(&socket);
+        std::thread::sleep(GRACE);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    };
+    std::thread::Builder::new().name("end".to_owned()).spawn(wait).map(drop)
+}
+
+struct Worker {
+    keys: Option<TokenKeys>,
+}
+
+impl Worker {
+    fn answer(&mut self, request: Request) -> Reply {
+        self.carry_out(request).unwrap_or_else(Reply::Failed)
+    }
+
+    fn carry_out(&mut self, request: Request) -> Result<Reply, Failure> {
+        match request {
+            Request::Open { module, token, pin, known } => {
+                let (keys, notes) = TokenKeys::open(&module, &token, &pin, known)?;
+                self.keys = Some(keys);
+                Ok(Reply::Opened(notes))
+            }
+            Request::MakeToken { module, label, pin_file, so_pin_file } => {
+                make_token(&module, &label, &pin_file, &so_pin_file).map(|()| Reply::Done)
+            }
+            Request::Know(known) => {
+                self.keys()?.know(known);
+                Ok(Reply::Done)
+            }
+            Request::Probe => self.keys()?.probe().map(|()| Reply::Done),
+            Request::Wrap { master, context, key } => {
+                self.keys()?.wrap(&master, key.expose(), &context).map(Reply::Wrapped)
+            }
+            Request::Unwrap { wrapped, context } => {
+                let mut key = self.keys()?.unwrap(&wrapped, &context)?;
+                Ok(Reply::Unwrapped(DataKey::from_bytes(&mut key)))
+            }
+            Request::Create { alias, version } => self.keys()?.create(alias, version).map(Reply::Created),
+        }
+    }
+
+    fn keys(&mut self) -> Result<&mut TokenKeys, Failure> {
+        self.keys.as_mut().ok_or_else(|| Failure::Call(KeyError::away("the worker has not opened its token yet")))
+    }
+}

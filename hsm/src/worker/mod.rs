@@ -1,0 +1,18 @@
+//! The process that holds the PKCS#11 module, and its supervision.
+//!
+//! A call that hangs in a module cannot be abandoned, some modules crash, and none forgets a PIN: so the module runs in
+//! a child, which can be killed. [`frame`] is what the two say to each other, [`child`] the child's whole life,
+//! [`process`] one child as seen by its parent, [`supervisor`] the pool and its deadlines.
+
+mod child;
+mod config;
+mod frame;
+mod process;
+mod state;
+mod supervisor;
+
+pub use child::run_worker;
+pub use config::{Limits, ModuleConfig, WorkerCommand};
+pub(crate) use frame::Request;
+pub(crate) use process::ask_once;
+pub use supervisor::Supervisor;

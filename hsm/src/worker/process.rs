@@ -1,0 +1,174 @@
+//! One worker process as its parent sees it: started, asked, and ended.
+//!
+//! It gets a close-on-exec socket as standard input, an environment by allow-list, and nothing else of the server's.
+//! Every read and write on the socket has a deadline. Dropping a [`Process`] ends the child and reaps it.
+
+use super::config::{ModuleConfig, WorkerCommand, may_inherit};
+use super::frame::{self, Reply, Request};
+use crate::error::KeyError;
+use crate::pkcs11::Failure;
+use crate::provider::KnownKey;
+use crossbeam_channel::Receiver;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Why a worker gave no reply.
+#[derive(Debug)]
+pub(super) enum Silence {
+    /// The deadline passed.
+    Hung,
+    /// The process ended, or talks nonsense.
+    Died,
+}
+
+impl From<io::Error> for Silence {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Hung,
+            _ => Self::Died,
+        }
+    }
+}
+
+pub(super) struct Process {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Process {
+    pub(super) fn spawn(
+        command: &WorkerCommand,
+        environment: &[(String, OsString)],
+        deadline: Duration,
+    ) -> Result<Self, KeyError> {
+        let failed = |error: io::Error| {
+            let program = command.program.display();
+            KeyError::Misconfigured(format!("cannot start the worker process {program}: {error}"))
+        };
+        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        socket.set_read_timeout(Some(deadline)).map_err(failed)?;
+        socket.set_write_timeout(Some(deadline)).map_err(failed)?;
+        let inherited = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_inherit));
+        let given = environment.iter().filter(|(name, _)| may_inherit(name));
+        let child = Command::new(&command.program)
+            .args(&command.args)
+            .env_clear()
+            .envs(inherited)
+            .envs(given.map(|(name, value)| (name, value)))
+            // A Ctrl-C at the terminal is the server's to answer: it still needs the worker to finish what is in flight.
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(failed)?;
+        Ok(Self { child, socket })
+    }
+
+    /// Starts a worker, has it open its token, and gives what an administrator should read.
+    pub(super) fn open(
+        command: &WorkerCommand,
+        config: &ModuleConfig,
+        known: Vec<KnownKey>,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let deadline = config.limits.deadline;
+        let mut process = Self::spawn(command, &config.environment, deadline).map_err(Failure::Call)?;
+        let request = Request::Open {
+            module: config.module.clone(),
+            token: config.token.clone(),
+            pin: config.pin.clone(),
+            known,
+        };
+        match process.ask(&request) {
+            Ok(Reply::Opened(notes)) => Ok((process, notes)),
+            Ok(Reply::Failed(failure)) => Err(failure),
+            Ok(_) | Err(Silence::Died) => {
+                Err(Failure::Lost("the worker process ended while opening its token".to_owned()))
+            }
+            Err(Silence::Hung) => Err(Failure::Lost(format!("the module did not open its token within {deadline:?}"))),
+        }
+    }
+
+    /// Disconnected once the worker has ended, so that the successor of an idle one starts at once.
+    pub(super) fn watch(&self) -> io::Result<Receiver<()>> {
+        let socket = self.socket.try_clone()?;
+        let (alive, gone) = crossbeam_channel::bounded(0);
+        let wait = move || {
+            wait_for_hang_up(&socket);
+            drop(alive);
+        };
+        std::thread::Builder::new().name("hsm-watch".to_owned()).spawn(wait)?;
+        Ok(gone)
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn ask(&mut self, request: &Request) -> Result<Reply, Silence> {
+        self.send([request])?;
+        self.receive()
+    }
+
+    /// Several requests in one write; their replies come in this order.
+    pub(super) fn send<'a>(&mut self, requests: impl IntoIterator<Item = &'a Request>) -> Result<(), Silence> {
+        let bodies: Vec<_> = requests.into_iter().map(Request::encode).collect();
+        Ok(frame::send(&mut self.socket, &bodies)?)
+    }
+
+    pub(super) fn receive(&mut self) -> Result<Reply, Silence> {
+        let body = frame::receive(&mut self.socket)?.ok_or(Silence::Died)?;
+        Reply::decode(&body).map_err(|_| Silence::Died)
+    }
+}
+
+impl Process {
+    /// Lets the worker close its sessions: it ends by itself when the socket does.
+    pub(super) fn end(mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+        for _ in 0..100 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only where the child has been reaped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Blocks until the other end of the socket is closed.
+pub(super) fn wait_for_hang_up(socket: &UnixStream) {
+    // No event is asked for: a hang-up, which is always told, is enough.
+    while let Err(Errno::INTR) = poll(&mut [PollFd::new(socket, PollFlags::empty())], None) {}
+}
+
+/// A worker for one question, then its end.
+pub(crate) fn ask_once(
+    command: &WorkerCommand,
+    environment: &[(String, OsString)],
+    deadline: Duration,
+    request: &Request,
+) -> Result<(), KeyError> {
+    let mut process = Process::spawn(command, environment, deadline)?;
+    match process.ask(request) {
+        Ok(Reply::Failed(failure)) => Err(failure.into_error()),
+        Ok(_) => Ok(()),
+        Err(Silence::Hung) => Err(KeyError::away(format!("the module did not answer within {deadline:?}"))),
+        Err(Silence::Died) => Err(KeyError::away("the worker process ended without an answer")),
+    }
+}

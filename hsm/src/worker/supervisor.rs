@@ -1,0 +1,374 @@
+//! The pool of workers: the one door between async callers and the processes that hold the token.
+//!
+//! One plain thread tends each worker: it takes calls from a bounded queue, a few at a time, and gives them to its
+//! process in one write. The process answers in order, so the call at the head is the one that hangs: it costs its
+//! caller the deadline and the worker its life; those behind it are tried once more. While no worker can open the
+//! token, callers are told so at once. Nothing here knows of a runtime.
+
+use super::config::{ModuleConfig, WorkerCommand};
+use super::frame::{Reply, Request};
+use super::process::{Process, Silence};
+use super::state::{Pool, Standing};
+use crate::error::KeyError;
+use crate::pkcs11::Failure;
+use crate::provider::{Alias, CreatedKey, Health, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, Version};
+use crate::wrapped::WrappedKey;
+use async_trait::async_trait;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select};
+use futures_channel::oneshot;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strongroom_engine::{ContextDigest, DataKey};
+
+/// Most calls given to a worker in one write.
+const BATCH_MAX: usize = 16;
+
+/// One call that waits for its reply.
+struct Call {
+    request: Request,
+    reply: oneshot::Sender<Result<Reply, KeyError>>,
+    since: Instant,
+    is_repeat: bool,
+}
+
+impl Call {
+    fn answer(self, reply: Result<Reply, KeyError>) {
+        // Fails where the caller has hung up, who then wants no answer.
+        let _ = self.reply.send(reply);
+    }
+}
+
+/// Master keys in one PKCS#11 token, behind worker processes. See the module for what it promises.
+///
+/// Dropping it ends the workers.
+pub struct Supervisor {
+    pool: Arc<Pool>,
+    calls: Sender<Call>,
+}
+
+impl Supervisor {
+    /// Starts the workers and returns at once, also while the HSM is away: calls then say so until it is back.
+    ///
+    /// Fails only where the operating system gives no thread.
+    pub fn start(command: WorkerCommand, config: ModuleConfig, known: Vec<KnownKey>) -> Result<Self, KeyError> {
+        let (calls, queue) = crossbeam_channel::bounded(config.limits.waiting);
+        let workers = config.limits.workers.max(1);
+        let pool = Arc::new(Pool::new(command, config, workers));
+        pool.register(known);
+        for index in 0..workers {
+            let mut tender = Tender { pool: pool.clone(), index, queue: queue.clone(), again: VecDeque::new() };
+            let life = move || while catch_unwind(AssertUnwindSafe(|| tender.tend())).is_err() {};
+            std::thread::Builder::new().name(format!("hsm-{index}")).spawn(life).map_err(|error| {
+                KeyError::Misconfigured(format!("the operating system gives no thread for an HSM worker: {error}"))
+            })?;
+        }
+        Ok(Self { pool, calls })
+    }
+
+    /// Process ids of the workers that are ready, for status pages.
+    pub fn worker_ids(&self) -> Vec<u32> {
+        self.pool.worker_ids()
+    }
+
+    async fn call(&self, request: Request) -> Result<Reply, KeyError> {
+        self.pool.admit()?;
+        let (reply, answer) = oneshot::channel();
+        let call = Call { request, reply, since: Instant::now(), is_repeat: false };
+        self.calls.try_send(call).map_err(|refused| match refused {
+            TrySendError::Full(_) => {
+                KeyError::away(format!("{} callers already wait for the HSM", self.pool.config.limits.waiting))
+            }
+            TrySendError::Disconnected(_) => KeyError::away("the HSM workers have ended"),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(KeyError::away("the thread that tends the HSM worker failed")))
+    }
+}
+
+#[async_trait]
+impl MasterKeys for Supervisor {
+    async fn wrap(&self, alias: &Alias, key: &DataKey, context: &ContextDigest) -> Result<WrappedKey, KeyError> {
+        let (master, _) = self.current(alias).ok_or_else(|| KeyError::NoSuchAlias { alias: alias.clone() })?;
+        let key = DataKey::from_bytes(&mut key.expose().clone());
+        match self.call(Request::Wrap { master, context: *context.as_bytes(), key }).await? {
+            Reply::Wrapped(wrapped) => Ok(wrapped),
+            _ => Err(nonsense()),
+        }
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedKey, context: &ContextDigest) -> Result<DataKey, KeyError> {
+        if !self.pool.knows(&wrapped.master) {
+            return Err(KeyError::UnknownMasterKey { id: wrapped.master });
+        }
+        match self.call(Request::Unwrap { wrapped: wrapped.clone(), context: *context.as_bytes() }).await? {
+            Reply::Unwrapped(key) => Ok(key),
+            _ => Err(nonsense()),
+        }
+    }
+
+    async fn health(&self) -> Health {
+        match self.pool.trouble() {
+            None => Health::Ready,
+            Some(error) => Health::Degraded { reason: error.to_string() },
+        }
+    }
+
+    fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)> {
+        self.pool.current(alias)
+    }
+}
+
+#[async_trait]
+impl MasterKeyAdmin for Supervisor {
+    async fn create_master_key(&self, alias: &Alias, version: Version) -> Result<CreatedKey, KeyError> {
+        if !self.pool.config.aliases.contains(alias) {
+            return Err(KeyError::NoSuchAlias { alias: alias.clone() });
+        }
+        match self.call(Request::Create { alias: alias.clone(), version }).await? {
+            Reply::Created(created) => Ok(created),
+            _ => Err(nonsense()),
+        }
+    }
+
+    fn register(&self, known: Vec<KnownKey>) {
+        self.pool.register(known);
+    }
+}
+
+fn nonsense() -> KeyError {
+    KeyError::away("the worker answered another question than was asked")
+}
+
+/// Why a worker's life ended.
+enum End {
+    /// The supervisor was dropped.
+    Closed,
+    /// Its process is of no more use.
+    Broken(KeyError),
+}
+
+/// What a ready worker does next.
+enum Next {
+    /// These calls; none of them means it has been idle for long.
+    Batch(VecDeque<Call>),
+    /// Nothing: its process ended.
+    Gone,
+    /// Nothing: the supervisor was dropped.
+    Closed,
+}
+
+/// The thread that tends one worker after another.
+struct Tender {
+    pool: Arc<Pool>,
+    index: usize,
+    queue: Receiver<Call>,
+    /// Calls that a worker left behind when it ended: first for its successor.
+    again: VecDeque<Call>,
+}
+
+impl Tender {
+    fn tend(&mut self) {
+        let retry_max = self.pool.config.limits.retry_every;
+        let mut pause = Duration::from_millis(20).min(retry_max);
+        loop {
+            match self.pool.open_worker(self.index) {
+                Ok((process, generation)) => {
+                    pause = Duration::from_millis(20).min(retry_max);
+                    match self.serve(process, generation) {
+                        End::Closed => {
+                            self.pool.set(self.index, Standing::Failed(KeyError::away("the HSM workers have ended")));
+                            return;
+                        }
+                        End::Broken(error) => {
+                            tracing::warn!(worker = self.index, %error, "HSM worker ended; its successor starts");
+                            self.pool.set(self.index, Standing::Starting);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let changed = self.pool.set(self.index, Standing::Failed(error.clone()));
+                    if changed {
+                        tracing::error!(worker = self.index, %error, "HSM worker cannot open its token");
+                    }
+                    if self.turn_away_for(pause, &error) {
+                        return;
+                    }
+                    pause = (pause * 2).min(retry_max);
+                }
+            }
+        }
+    }
+
+    /// Answers callers while no worker is ready; the others' callers wait for them. Says whether all is over.
+    fn turn_away_for(&mut self, pause: Duration, error: &KeyError) -> bool {
+        self.again.drain(..).for_each(|call| call.answer(Err(error.clone())));
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.pool.admit().is_ok() {
+                std::thread::sleep(left);
+                return false;
+            }
+            match self.queue.recv_timeout(left) {
+                Ok(call) => call.answer(Err(error.clone())),
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+        }
+    }
+
+    /// Gives calls to one process until it is of no more use.
+    fn serve(&mut self, mut process: Process, mut generation: u64) -> End {
+        let mut pace = Pace::new(self.pool.config.limits.deadline);
+        let gone = match process.watch() {
+            Ok(gone) => gone,
+            Err(error) => return End::Broken(KeyError::away(format!("cannot watch the worker process: {error}"))),
+        };
+        loop {
+            let batch = match self.next_batch(&pace, &gone) {
+                Next::Batch(batch) => batch,
+                Next::Gone => return End::Broken(KeyError::away("the worker process ended while idle")),
+                Next::Closed => {
+                    process.end();
+                    return End::Closed;
+                }
+            };
+            let told = match self.pool.known_since(generation) {
+                Some((known, newest)) => {
+                    generation = newest;
+                    self.ask_aside(&mut process, &Request::Know(known))
+                }
+                None if batch.is_empty() => self.ask_aside(&mut process, &Request::Probe),
+                None => Ok(()),
+            };
+            if let Err(error) = told {
+                self.keep_for_successor(batch);
+                return End::Broken(error);
+            }
+            if let Err(error) = self.run(&mut process, batch, &mut pace) {
+                return End::Broken(error);
+            }
+        }
+    }
+
+    /// What waits, as much as one write may take, but no more than this worker's share. Empty-handed after a while.
+    fn next_batch(&mut self, pace: &Pace, gone: &Receiver<()>) -> Next {
+        let limits = &self.pool.config.limits;
+        let mut batch = VecDeque::new();
+        if self.again.is_empty() {
+            select! {
+                recv(self.queue) -> call => match call {
+                    Ok(call) => batch.extend(self.still_wanted(call)),
+                    Err(_) => return Next::Closed,
+                },
+                recv(gone) -> _ => return Next::Gone,
+                default(limits.probe_every) => return Next::Batch(batch),
+            }
+        }
+        let room = pace.batch_max().min(1 + self.queue.len() / limits.workers.max(1));
+        while batch.len() < room {
+            let Some(call) = self.again.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
+            batch.extend(self.still_wanted(call));
+        }
+        Next::Batch(batch)
+    }
+
+    /// The call, unless its caller has hung up or has waited so long that it is told so.
+    fn still_wanted(&self, call: Call) -> Option<Call> {
+        // Two deadlines: behind a call that hangs, the successor still gets to this one.
+        let patience = self.pool.config.limits.deadline * 2;
+        if call.reply.is_canceled() {
+            return None;
+        }
+        if !call.is_repeat && call.since.elapsed() > patience {
+            call.answer(Err(KeyError::away(format!("no HSM worker was free within {patience:?}"))));
+            return None;
+        }
+        Some(call)
+    }
+
+    fn ask_aside(&self, process: &mut Process, request: &Request) -> Result<(), KeyError> {
+        match process.ask(request) {
+            Ok(Reply::Failed(Failure::Call(_))) => Ok(()),
+            Ok(Reply::Failed(failure)) => Err(failure.into_error()),
+            Ok(_) => Ok(()),
+            Err(silence) => Err(self.explain(&silence)),
+        }
+    }
+
+    fn run(&mut self, process: &mut Process, mut batch: VecDeque<Call>, pace: &mut Pace) -> Result<(), KeyError> {
+        if let Err(silence) = process.send(batch.iter().map(|call| &call.request)) {
+            self.keep_for_successor(batch);
+            return Err(self.explain(&silence));
+        }
+        while let Some(call) = batch.pop_front() {
+            let begun = Instant::now();
+            match process.receive() {
+                Ok(Reply::Failed(Failure::Call(error))) => call.answer(Err(error)),
+                Ok(Reply::Failed(failure)) => {
+                    let error = failure.into_error();
+                    batch.push_front(call);
+                    self.keep_for_successor(batch);
+                    return Err(error);
+                }
+                Ok(reply) => call.answer(Ok(reply)),
+                Err(silence) => {
+                    let error = self.explain(&silence);
+                    match silence {
+                        Silence::Hung => call.answer(Err(error.clone())),
+                        Silence::Died => batch.push_front(call),
+                    }
+                    self.keep_for_successor(batch);
+                    return Err(error);
+                }
+            }
+            pace.took(begun.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Each is tried once more; what already was, or must not be, is told so.
+    fn keep_for_successor(&mut self, batch: VecDeque<Call>) {
+        for mut call in batch {
+            if call.is_repeat || !call.request.may_repeat() {
+                call.answer(Err(KeyError::away(
+                    "the HSM worker ended during the call; it may or may not have been done",
+                )));
+            } else {
+                call.is_repeat = true;
+                self.again.push_back(call);
+            }
+        }
+    }
+
+    fn explain(&self, silence: &Silence) -> KeyError {
+        match silence {
+            Silence::Hung => {
+                KeyError::away(format!("the module did not answer within {:?}", self.pool.config.limits.deadline))
+            }
+            Silence::Died => KeyError::away("the worker process ended in the middle of a call"),
+        }
+    }
+}
+
+/// How long calls take lately, so that a batch on a slow HSM stays far below the deadline.
+struct Pace {
+    mean: Duration,
+    deadline: Duration,
+}
+
+impl Pace {
+    fn new(deadline: Duration) -> Self {
+        Self { mean: Duration::ZERO, deadline }
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.mean = (self.mean * 7 + time) / 8;
+    }
+
+    fn batch_max(&self) -> usize {
+        let fitting = (self.deadline / 8).as_micros() / self.mean.as_micros().max(1);
+        usize::try_from(fitting).unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX)
+    }
+}
