@@ -1,0 +1,79 @@
+//! The command line: one file per command. A failure is one line on standard error, and an exit code: 2 for a command
+//! that was not understood, 1 for one that did not work.
+
+mod hsm_worker;
+mod serve;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// S3-compatible object server that encrypts every object under master keys that never leave an HSM.
+#[derive(Parser)]
+#[command(name = "strongroom", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(Box<serve::Serve>),
+    /// The process that holds the HSM module. The server starts it.
+    #[command(hide = true)]
+    HsmWorker,
+}
+
+/// A command that did not work, in one line.
+struct Failure {
+    line: String,
+    code: u8,
+}
+
+impl Failure {
+    fn usage(line: impl Into<String>) -> Self {
+        Self { line: line.into(), code: 2 }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    /// The error and its causes, but for those whose text the error itself repeats.
+    fn from(error: E) -> Self {
+        let mut line = error.to_string();
+        let mut cause = error.source();
+        while let Some(deeper) = cause {
+            let text = deeper.to_string();
+            if !line.contains(&text) {
+                line = format!("{line}: {text}");
+            }
+            cause = deeper.source();
+        }
+        Self { line: line.replace('\n', " "), code: 1 }
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::HsmWorker => hsm_worker::run(),
+        Command::Serve(serve) => match serve.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                let _ = writeln!(std::io::stderr(), "strongroom: {}", failure.line);
+                ExitCode::from(failure.code)
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_is_declared_soundly() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,177 @@
+//! `strongroom serve`: settings from arguments, a store from settings, requests until a signal.
+//!
+//! The first SIGTERM or SIGINT lets requests in flight finish; the second ends the process at once.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use strongroom_hsm::PinSource;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+use crate::config::{MastersConfig, Places, ServeConfig};
+use crate::http::{self, Limits};
+use crate::log;
+use crate::readiness::StoreReadiness;
+use crate::s3::guard::Guard;
+use crate::start::{self, Opened};
+
+/// Serve a store over S3.
+///
+/// With --dev everything is made on the first start: a SoftHSM token, a master key in it, and an access key in
+/// DIR/credentials. Without, the master keys lie in the token that --pkcs11-module and --token-label name.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {
+    /// Make and use a SoftHSM token of our own: for development, not for secrets.
+    #[arg(long, conflicts_with_all = ["pkcs11_module", "token_label", "pin_file", "pin_credential", "init"])]
+    dev: bool,
+    /// Folder for lock and credentials, and for all that has no path of its own.
+    #[arg(long, value_name = "DIR", default_value = ".strongroom")]
+    data: PathBuf,
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    listen: String,
+    /// Folder of the sealed streams [default: DIR/blobs].
+    #[arg(long, value_name = "FOLDER")]
+    blobs: Option<PathBuf>,
+    /// File of the catalog [default: DIR/catalog.sqlite].
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
+    /// File of the keyring [default: DIR/keyring.sqlite].
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    /// With --dev: folder in which the token lies, as `token` [default: DIR].
+    #[arg(long, value_name = "FOLDER", requires = "dev")]
+    token: Option<PathBuf>,
+    /// PKCS#11 module of the HSM, a shared object.
+    #[arg(long, value_name = "FILE", requires = "token_label")]
+    pkcs11_module: Option<PathBuf>,
+    /// Label of the token that holds the master keys.
+    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
+    token_label: Option<String>,
+    /// File that holds the token's user PIN; only the worker process reads it.
+    #[arg(long, value_name = "FILE", conflicts_with = "pin_credential")]
+    pin_file: Option<PathBuf>,
+    /// systemd credential that holds the PIN (LoadCredential=NAME:FILE).
+    #[arg(long, value_name = "NAME")]
+    pin_credential: Option<String>,
+    /// Found a store, with its first master key and access key, where there is none.
+    #[arg(long)]
+    init: bool,
+    /// What to log: error, warn, info, debug, trace, or directives for parts of the program.
+    #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG", default_value = "info")]
+    log: log::Directives,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  strongroom serve --dev
+  strongroom serve --dev --data /var/tmp/store --listen 127.0.0.1:9100
+  strongroom serve --data /srv/strongroom --listen 10.0.0.5:9000 --init \\
+      --pkcs11-module /usr/lib/libvendor-pkcs11.so --token-label store --pin-file /etc/strongroom/pin";
+
+impl Serve {
+    /// Serves until a signal.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = self.config()?;
+        log::start(&self.log)?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+    }
+
+    fn config(&self) -> Result<ServeConfig, Failure> {
+        let data = std::path::absolute(&self.data)?;
+        let mut places = Places::below(&data);
+        for (given, place) in [
+            (&self.blobs, &mut places.blobs),
+            (&self.catalog, &mut places.catalog),
+            (&self.keyring, &mut places.keyring),
+            (&self.token, &mut places.token_parent),
+        ] {
+            if let Some(path) = given {
+                *place = std::path::absolute(path)?;
+            }
+        }
+        let (masters, may_found) = (self.masters()?, self.dev || self.init);
+        Ok(ServeConfig { listen: self.listen.clone(), places, masters, may_found })
+    }
+
+    fn masters(&self) -> Result<MastersConfig, Failure> {
+        if self.dev {
+            return Ok(MastersConfig::Dev);
+        }
+        let (Some(module), Some(token_label)) = (&self.pkcs11_module, &self.token_label) else {
+            return Err(Failure::usage("where are the master keys? give --dev, or --pkcs11-module and --token-label"));
+        };
+        let pin = match (&self.pin_file, &self.pin_credential) {
+            (Some(path), _) => PinSource::File(std::path::absolute(path)?),
+            (None, Some(name)) => PinSource::Credential(name.clone()),
+            (None, None) => {
+                return Err(Failure::usage("where is the token's PIN? give --pin-file or --pin-credential"));
+            }
+        };
+        Ok(MastersConfig::Pkcs11 { module: std::path::absolute(module)?, token_label: token_label.clone(), pin })
+    }
+}
+
+async fn serve(config: ServeConfig) -> Result<(), Failure> {
+    let stop = stop_signal()?;
+    // The port before the store: a second server is told so before it touches anything.
+    let listener = TcpListener::bind(&config.listen)
+        .await
+        .map_err(|error| Failure { line: format!("cannot listen on {}: {error}", config.listen), code: 1 })?;
+    let address = listener.local_addr()?;
+    let Opened { store, credentials, .. } = &start::open(&config).await?;
+    let guard = Guard::new(crate::s3::service(store.clone()), store.clock.clone());
+    let readiness = Arc::new(StoreReadiness::new(store.clone(), config.places.blobs.clone()));
+    tracing::info!(%address, data = %config.places.data.display(), "serving");
+    if matches!(config.masters, MastersConfig::Dev) {
+        show_how_to_use(address, &credentials.path());
+    }
+    if !http::serve(listener, guard, readiness, Limits::default(), stop).await {
+        tracing::warn!("requests that had not finished were cut off");
+    }
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends with the first signal to stop. The second ends the process.
+fn stop_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("stopping: requests in flight finish first");
+        let _ = stop.send(());
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        std::process::exit(1);
+    });
+    Ok(async move { drop(stopped.await) })
+}
+
+/// Lines to paste into a shell that upload and download a file with the AWS CLI.
+fn show_how_to_use(address: SocketAddr, credentials: &Path) {
+    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    let host = if address.is_ipv6() && !address.ip().is_unspecified() { format!("[{host}]") } else { host };
+    let (url, file) = (format!("http://{host}:{}", address.port()), quoted(&credentials.display().to_string()));
+    let text = format!(
+        "Strongroom serves {url}. To store a file and fetch it again, paste:\n\n\
+         export AWS_SHARED_CREDENTIALS_FILE={file} AWS_PROFILE=default AWS_DEFAULT_REGION=us-east-1\n\
+         date > hello.txt\n\
+         aws --endpoint-url {url} s3 mb s3://first-bucket\n\
+         aws --endpoint-url {url} s3 cp hello.txt s3://first-bucket/hello.txt\n\
+         aws --endpoint-url {url} s3 cp s3://first-bucket/hello.txt -\n\n"
+    );
+    // Whoever closed standard output does not want to read it.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// A word for a shell, whatever is in it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

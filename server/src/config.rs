@@ -1,0 +1,67 @@
+//! What a server is told before it starts: addresses, places, where its master keys are.
+//!
+//! No field is a secret: the PIN stays in a file or a systemd credential, which only the worker process opens.
+
+use std::path::{Path, PathBuf};
+
+use strongroom_hsm::PinSource;
+
+/// The label of the token that `--dev` makes.
+pub const DEV_TOKEN_LABEL: &str = "strongroom";
+
+/// Settings of `strongroom serve`.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// `host:port`.
+    pub listen: String,
+    /// Where everything lies.
+    pub places: Places,
+    /// Where the master keys are.
+    pub masters: MastersConfig,
+    /// Whether a store may be founded where there is none.
+    pub may_found: bool,
+}
+
+/// Where the elements of a store lie; each may be on a file system of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Lock, credentials, and what has no place of its own.
+    pub data: PathBuf,
+    /// Sealed streams.
+    pub blobs: PathBuf,
+    /// The catalog, a file.
+    pub catalog: PathBuf,
+    /// The keyring, a file.
+    pub keyring: PathBuf,
+    /// The folder that holds a development token, as `token`.
+    pub token_parent: PathBuf,
+}
+
+impl Places {
+    /// Everything below `data`.
+    pub fn below(data: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            blobs: data.join("blobs"),
+            catalog: data.join("catalog.sqlite"),
+            keyring: data.join("keyring.sqlite"),
+            token_parent: data.to_owned(),
+        }
+    }
+}
+
+/// Where the master keys are.
+#[derive(Clone, Debug)]
+pub enum MastersConfig {
+    /// In a SoftHSM token of our own making: for development.
+    Dev,
+    /// In a token that an administrator has set up.
+    Pkcs11 {
+        /// The PKCS#11 module, a shared object.
+        module: PathBuf,
+        /// Which of its tokens.
+        token_label: String,
+        /// Where the worker finds the PIN.
+        pin: PinSource,
+    },
+}

@@ -1,0 +1,196 @@
+//! Step 3: which key a request gets, and how a wrapped key is opened again.
+//!
+//! Every new key is wrapped by the HSM before a byte is sealed with it. A key that is remembered is used only after
+//! this request read its keyring row and found it equal to the one that was unwrapped, so that a key that was erased or
+//! wrapped anew takes effect at once, on every node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
+use strongroom_hsm::{Alias, MasterKeys, WrappedKey};
+
+use crate::catalog::BucketRow;
+use crate::catalog::record::RecordKey;
+use crate::clock::Clock;
+use crate::error::OpError;
+use crate::id::{BucketId, SessionId, StoreId, WriteId};
+use crate::keyring::{KeyRow, Keyring, KeyringIdentity};
+
+/// Catalog keys remembered at most; beyond it all are forgotten and unwrapped again as they are needed.
+const REMEMBERED: usize = 4096;
+
+/// Which object a key, or a stream, belongs to.
+#[derive(Clone, Copy)]
+pub struct ObjectPlace<'a> {
+    /// The bucket's identity.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: &'a str,
+    /// The write that made it.
+    pub write_id: WriteId,
+}
+
+/// A key that is remembered, and the wrapped form that it came from.
+struct Remembered<K> {
+    wrapped: WrappedKey,
+    key: Arc<K>,
+}
+
+/// Makes, wraps and opens the keys of one store.
+pub struct Keys {
+    store: StoreId,
+    store_key_id: KeyId,
+    session: SessionId,
+    masters: Arc<dyn MasterKeys>,
+    keyring: Arc<dyn Keyring>,
+    clock: Arc<dyn Clock>,
+    alias: Alias,
+    record_keys: Mutex<HashMap<BucketId, Remembered<RecordKey>>>,
+    store_key: Mutex<Option<Remembered<DataKey>>>,
+}
+
+impl Keys {
+    /// The keys of a store, for what is made in `session`.
+    pub fn new(
+        identity: KeyringIdentity,
+        session: SessionId,
+        masters: Arc<dyn MasterKeys>,
+        keyring: Arc<dyn Keyring>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            store: identity.store,
+            store_key_id: identity.store_key,
+            session,
+            masters,
+            keyring,
+            clock,
+            alias: Alias::default_alias(),
+            record_keys: Mutex::default(),
+            store_key: Mutex::default(),
+        }
+    }
+
+    /// A new data key for a write, wrapped; the row is to be kept in the keyring before the write is committed.
+    ///
+    /// # Errors
+    /// [`OpError::Unavailable`] while the HSM is away: nothing may be written then.
+    pub async fn fresh_data_key(&self, place: ObjectPlace<'_>) -> Result<(DataKey, KeyRow), OpError> {
+        self.fresh(Kind::DataKey, self.data_key_context(place)).await
+    }
+
+    /// A new catalog key for a bucket, wrapped, and ready to seal its records.
+    ///
+    /// # Errors
+    /// [`OpError::Unavailable`] while the HSM is away.
+    pub async fn fresh_record_key(&self, bucket: BucketId) -> Result<(RecordKey, KeyRow), OpError> {
+        let (key, row) = self.fresh(Kind::CatalogKey, self.catalog_key_context(bucket)).await?;
+        Ok((RecordKey::new(self.store, bucket, key), row))
+    }
+
+    /// The data key with this id; `None` if the keyring has no such row.
+    ///
+    /// # Errors
+    /// [`OpError::Damaged`] if the row is not this object's data key; [`OpError::Unavailable`].
+    pub async fn data_key(&self, id: KeyId, place: ObjectPlace<'_>) -> Result<Option<DataKey>, OpError> {
+        let context = self.data_key_context(place);
+        match self.row(id, Kind::DataKey, &context).await? {
+            Some(row) => Ok(Some(self.masters.unwrap(&row.wrapped, &context).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The key that seals a bucket's records.
+    ///
+    /// # Errors
+    /// [`OpError::Damaged`] if the keyring lost the row or it is not this bucket's; [`OpError::Unavailable`].
+    pub async fn record_key(&self, bucket: &BucketRow) -> Result<Arc<RecordKey>, OpError> {
+        let context = self.catalog_key_context(bucket.id);
+        let row = self.row(bucket.catalog_key, Kind::CatalogKey, &context).await?;
+        let row = row.ok_or_else(|| OpError::damaged("the keyring has no catalog key for this bucket"))?;
+        if let Some(known) = locked(&self.record_keys).get(&bucket.id).filter(|known| known.wrapped == row.wrapped) {
+            return Ok(known.key.clone());
+        }
+        let key = self.masters.unwrap(&row.wrapped, &context).await?;
+        let key = Arc::new(RecordKey::new(self.store, bucket.id, key));
+        let mut remembered = locked(&self.record_keys);
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(bucket.id, Remembered { wrapped: row.wrapped, key: key.clone() });
+        Ok(key)
+    }
+
+    /// The key that seals the store's own configuration: users, access keys, policies.
+    ///
+    /// # Errors
+    /// [`OpError::Damaged`] if the keyring lost it; [`OpError::Unavailable`].
+    pub async fn store_key(&self) -> Result<Arc<DataKey>, OpError> {
+        let context = store_key_context(self.store);
+        let row = self.row(self.store_key_id, Kind::StoreKey, &context).await?;
+        let row = row.ok_or_else(|| OpError::damaged("the keyring has lost the store key"))?;
+        if let Some(known) = locked(&self.store_key).as_ref().filter(|known| known.wrapped == row.wrapped) {
+            return Ok(known.key.clone());
+        }
+        let key = Arc::new(self.masters.unwrap(&row.wrapped, &context).await?);
+        *locked(&self.store_key) = Some(Remembered { wrapped: row.wrapped, key: key.clone() });
+        Ok(key)
+    }
+
+    /// What binds a sealed stream to its object, and to its part (0 for a whole object).
+    pub fn stream_context(&self, place: ObjectPlace<'_>, part_number: u16) -> ContextDigest {
+        let mut context = object_context(Kind::Stream, &self.store, &place);
+        context.part_number = u32::from(part_number);
+        context.digest()
+    }
+
+    async fn fresh(&self, kind: Kind, context: ContextDigest) -> Result<(DataKey, KeyRow), OpError> {
+        let key = DataKey::generate()?;
+        let wrapped = self.masters.wrap(&self.alias, &key, &context).await?;
+        let id = KeyId::fresh(self.clock.now_ms())?;
+        Ok((key, KeyRow { id, kind, wrapped, context, session: self.session }))
+    }
+
+    async fn row(&self, id: KeyId, kind: Kind, context: &ContextDigest) -> Result<Option<KeyRow>, OpError> {
+        let row = self.keyring.row(id).await?;
+        match row {
+            Some(row) if row.kind != kind || row.context != *context => {
+                Err(OpError::damaged("a wrapped key belongs elsewhere"))
+            }
+            row => Ok(row),
+        }
+    }
+
+    fn data_key_context(&self, place: ObjectPlace<'_>) -> ContextDigest {
+        object_context(Kind::DataKey, &self.store, &place).digest()
+    }
+
+    fn catalog_key_context(&self, bucket: BucketId) -> ContextDigest {
+        let mut context = Context::new(Kind::CatalogKey);
+        context.store_id = self.store.as_bytes();
+        context.bucket_id = bucket.as_bytes();
+        context.digest()
+    }
+}
+
+/// What the store key of `store` is wrapped for.
+pub fn store_key_context(store: StoreId) -> ContextDigest {
+    let mut context = Context::new(Kind::StoreKey);
+    context.store_id = store.as_bytes();
+    context.digest()
+}
+
+fn object_context<'a>(kind: Kind, store: &'a StoreId, place: &'a ObjectPlace<'a>) -> Context<'a> {
+    let mut context = Context::new(kind);
+    context.store_id = store.as_bytes();
+    context.bucket_id = place.bucket.as_bytes();
+    context.object_key = place.key.as_bytes();
+    context.write_id = place.write_id.as_bytes();
+    context
+}
+
+/// What the lock guards is replaced as a whole, so a panic elsewhere cannot have left it half changed.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

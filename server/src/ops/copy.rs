@@ -1,0 +1,104 @@
+//! COPY of an object: a read and a write, always with a fresh data key.
+
+use std::sync::Arc;
+
+use crate::catalog::record::{Description, Encryption};
+use crate::error::OpError;
+use crate::ops::BODY_LEN_MAX;
+use crate::ops::condition::Conditions;
+use crate::ops::digest::{Algorithm, ChecksumKind};
+use crate::ops::get::{GetRequest, Wanted, source};
+use crate::ops::put::{PutRequest, Written, put};
+use crate::store::Store;
+
+/// From where to where, and what changes on the way.
+pub struct CopyRequest {
+    /// Name of the source's bucket.
+    pub source_bucket: String,
+    /// The source's key.
+    pub source_key: String,
+    /// On the source.
+    pub source_conditions: Conditions,
+    /// Name of the target's bucket.
+    pub bucket: String,
+    /// The target's key.
+    pub key: String,
+    /// On the target.
+    pub conditions: Conditions,
+    /// What is said of the target; `None` copies what is said of the source.
+    pub description: Option<Description>,
+    /// Storage class of the target, where the description is copied.
+    pub storage_class: Option<String>,
+    /// Redirect of the target, where the description is copied.
+    pub website_redirect: Option<String>,
+    /// As asked for; without, the target bucket's default.
+    pub encryption: Option<Encryption>,
+    /// The checksum to take; `None` takes the source's.
+    pub algorithm: Option<Algorithm>,
+}
+
+/// COPY of one object, also onto itself, which re-keys it.
+///
+/// # Errors
+/// Those of a GET of the source and a PUT of the target; [`OpError::InvalidRequest`] if nothing would change.
+pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, OpError> {
+    let onto_itself = request.source_bucket == request.bucket && request.source_key == request.key;
+    let changes = request.description.is_some()
+        || request.encryption.is_some()
+        || request.storage_class.is_some()
+        || request.website_redirect.is_some();
+    if onto_itself && !changes {
+        return Err(OpError::InvalidRequest(
+            "This copy request is illegal because it is trying to copy an object to itself without changing the \
+             object's metadata, storage class, website redirect location or encryption attributes."
+                .into(),
+        ));
+    }
+    let read = GetRequest {
+        bucket: request.source_bucket,
+        key: request.source_key,
+        wanted: Wanted::Whole,
+        conditions: request.source_conditions,
+    };
+    let (head, plaintext) = source(store, &read).await?;
+    if head.record.plain_len > BODY_LEN_MAX {
+        return Err(OpError::InvalidRequest(
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120".into(),
+        ));
+    }
+    let algorithms = match request.algorithm {
+        Some(algorithm) => vec![algorithm],
+        None => inherited(&head.record.checksums),
+    };
+    let description = request.description.unwrap_or_else(|| {
+        let mut description = head.record.description.clone();
+        // S3 copies neither of these: they are the target's own.
+        description.headers.website_redirect = request.website_redirect;
+        description.storage_class = request.storage_class;
+        description
+    });
+    let write = PutRequest {
+        bucket: request.bucket,
+        key: request.key,
+        description,
+        encryption: request.encryption,
+        conditions: request.conditions,
+        algorithms,
+        plain_len: Some(head.record.plain_len),
+    };
+    let expected = head.record.plain_len;
+    let whole = Box::new(move |digested: &crate::ops::digest::Digested| match digested.len == expected {
+        true => Ok(()),
+        false => Err(OpError::damaged("the copy source is another length than its record says")),
+    });
+    put(store, write, plaintext, whole).await
+}
+
+/// The algorithms of a source's checksums: a checksum over parts becomes one over the whole.
+fn inherited(checksums: &[crate::ops::digest::Checksum]) -> Vec<Algorithm> {
+    let mut algorithms: Vec<_> = checksums.iter().map(|checksum| checksum.algorithm).collect();
+    if checksums.iter().all(|checksum| checksum.kind == ChecksumKind::Composite) && algorithms.is_empty() {
+        algorithms.push(Algorithm::Crc64Nvme);
+    }
+    algorithms
+}

@@ -1,0 +1,312 @@
+//! Multipart uploads: opened with one data key, filled part by part, and turned into one version.
+
+use std::sync::Arc;
+
+use strongroom_engine::{Sealer, SegmentShift};
+
+use crate::catalog::record::{
+    Body, Description, Encryption, ObjectRecord, PartRecord, Place, UploadChecksum, UploadRecord, part_table_digest,
+};
+use crate::catalog::{PartRow, UploadRow, VersionRow};
+use crate::error::OpError;
+use crate::id::WriteId;
+use crate::key::ObjectPlace;
+use crate::ops::condition::Conditions;
+use crate::ops::digest::{Algorithm, Checksum, ChecksumKind, Digests, Etag};
+use crate::ops::get::{GetRequest, source};
+use crate::ops::put::{Accept, Change, Made, Written, erase_displaced, lost, make_current};
+use crate::ops::{OpenBucket, check_key};
+use crate::pipeline::{self, Plaintext, Sealed};
+use crate::policy;
+use crate::store::Store;
+
+/// Highest part number, and so the largest number of parts.
+pub const PART_NUMBER_MAX: u16 = 10_000;
+/// Least length of a part that is not the last: 5 MiB.
+const PART_LEN_MIN: u64 = 5 << 20;
+
+/// What to open an upload for.
+pub struct CreateRequest {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+    /// What the client says about the object.
+    pub description: Description,
+    /// As asked for; without, the bucket's default.
+    pub encryption: Option<Encryption>,
+    /// The checksum of its parts and of the whole.
+    pub checksum: Option<UploadChecksum>,
+}
+
+/// Opens an upload: its data key is kept, then its row.
+///
+/// # Errors
+/// [`OpError::NoSuchBucket`]; [`OpError::Unavailable`] while the HSM is away.
+pub async fn create(store: &Store, request: CreateRequest) -> Result<(WriteId, Encryption), OpError> {
+    check_key(&request.key)?;
+    let bucket = OpenBucket::open(store, &request.bucket).await?;
+    let encryption = policy::encryption(&bucket, request.encryption)?;
+    let created_ms = store.clock.now_ms();
+    let write_id = WriteId::fresh(created_ms)?;
+    let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
+    let (_, key_row) = store.keys.fresh_data_key(place).await?;
+    let made = Made { blobs: vec![], keys: vec![key_row.id] };
+    let outcome = async {
+        let record = UploadRecord { description: request.description, encryption, checksum: request.checksum };
+        let record = bucket.records.seal(Place::Upload(&request.key, write_id), &record)?;
+        let kept = store.keyring.keep(key_row).await?;
+        let (bucket, key) = (bucket.row.id, request.key.clone());
+        let row = UploadRow { bucket, key, write_id, created_ms, data_key: kept.id(), record };
+        Ok(store.catalog.create_upload(store.session, row).await?)
+    };
+    made.cleared_on_failure(store, outcome.await).await?;
+    Ok((write_id, encryption))
+}
+
+/// Which part of which upload.
+pub struct PartRequest {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+    /// The upload.
+    pub upload: WriteId,
+    /// 1 to [`PART_NUMBER_MAX`].
+    pub number: u16,
+    /// Checksums to take and to store.
+    pub algorithms: Vec<Algorithm>,
+    /// Announced length in bytes, where it is known.
+    pub plain_len: Option<u64>,
+}
+
+/// Uploads one part, replacing the one of the same number.
+///
+/// # Errors
+/// [`OpError::NoSuchUpload`], also when the upload ends meanwhile; the body's own. Nothing is stored then.
+pub async fn put_part(
+    store: &Store,
+    mut request: PartRequest,
+    body: Plaintext,
+    accept: Accept,
+) -> Result<Written, OpError> {
+    check_key(&request.key)?;
+    let open = OpenUpload::open(store, &request.bucket, &request.key, request.upload).await?;
+    open.add_algorithms(&mut request.algorithms);
+    let (bucket, place) = (&open.bucket, open.place());
+    let data_key = store.keys.data_key(open.row.data_key, place).await?;
+    let data_key = data_key.ok_or_else(|| OpError::damaged("the data key of an open upload is missing"))?;
+
+    let blob = store.fresh_blob()?;
+    let made = Made { blobs: vec![blob], keys: vec![] };
+    let outcome = async {
+        let context = store.keys.stream_context(place, request.number);
+        let shift = SegmentShift::for_plain_len(request.plain_len.unwrap_or(u64::MAX));
+        let sealer = Sealer::new(&data_key, open.row.data_key, &context, shift)?;
+        let (stream, sealed) = pipeline::seal(body, sealer, Digests::new(&request.algorithms), accept);
+        let durable = store.blobs.write(blob, stream).await?;
+        let Sealed { commitment, digested } = sealed.await.map_err(|_| lost())?;
+
+        let etag = Etag::of_stream(digested.md5);
+        let record = PartRecord { plain_len: digested.len, etag, checksums: digested.checksums, commitment };
+        let sealed = bucket.records.seal(Place::Part(&request.key, request.upload, request.number), &record)?;
+        let created_ms = store.clock.now_ms();
+        let row = PartRow { number: request.number, created_ms, blob: durable.name(), record: sealed };
+        let condemned = store.catalog.put_part(store.session, request.upload, row).await?;
+        erase_displaced(store, condemned).await?;
+        Ok(Written { etag, checksums: record.checksums, encryption: open.record.encryption, created_ms })
+    };
+    made.cleared_on_failure(store, outcome.await).await
+}
+
+/// Uploads a part that is read from another object.
+///
+/// # Errors
+/// Those of a GET of the source and of [`put_part`].
+pub async fn copy_part(store: &Arc<Store>, mut request: PartRequest, from: &GetRequest) -> Result<Written, OpError> {
+    let (head, plaintext) = source(store, from).await?;
+    request.plain_len = Some(head.range.end - head.range.start);
+    put_part(store, request, plaintext, Box::new(|_| Ok(()))).await
+}
+
+/// A part as the client names it when it completes.
+pub struct NamedPart {
+    /// Its number.
+    pub number: u16,
+    /// Its entity tag, without quotes.
+    pub etag: String,
+    /// The checksums that the client says it has.
+    pub checksums: Vec<(Algorithm, Vec<u8>)>,
+}
+
+/// What to complete, and out of what.
+pub struct CompleteRequest {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+    /// The upload.
+    pub upload: WriteId,
+    /// In ascending order.
+    pub parts: Vec<NamedPart>,
+    /// On the current version.
+    pub conditions: Conditions,
+    /// Length of the whole in bytes, where the client says it.
+    pub plain_len: Option<u64>,
+    /// Checksums of the whole that the client says it has.
+    pub checksums: Vec<(Algorithm, Vec<u8>)>,
+}
+
+/// Turns an upload into the current version. Asked again after it succeeded, it answers the same.
+///
+/// # Errors
+/// [`OpError::InvalidPart`], [`OpError::InvalidPartOrder`], [`OpError::EntityTooSmall`], [`OpError::NoSuchUpload`], the
+/// conditions'. The upload stays open then.
+pub async fn complete(store: &Store, request: CompleteRequest) -> Result<Written, OpError> {
+    check_key(&request.key)?;
+    let open = match OpenUpload::open(store, &request.bucket, &request.key, request.upload).await {
+        Err(OpError::NoSuchUpload) => return completed_before(store, &request).await,
+        open => open?,
+    };
+    let parts = open.chosen_parts(store, &request).await?;
+    let record = open.object_record(&parts, &request)?;
+    let row = VersionRow {
+        bucket: open.bucket.row.id,
+        key: request.key.clone(),
+        write_id: request.upload,
+        created_ms: store.clock.now_ms(),
+        data_key: open.row.data_key,
+        blob: None,
+        record: open.bucket.records.seal(Place::Object(&request.key, request.upload), &record)?,
+        generation: 0,
+    };
+    let created_ms = row.created_ms;
+    let rows: Vec<PartRow> = parts.into_iter().map(|(row, _)| row).collect();
+    let change = Change::Complete(row, rows);
+    let condemned = make_current(store, &open.bucket, &request.conditions, &request.key, change).await?;
+    erase_displaced(store, condemned).await?;
+    Ok(Written { etag: record.etag, checksums: record.checksums, encryption: record.encryption, created_ms })
+}
+
+/// Closes an upload; its key is erased before this returns.
+///
+/// # Errors
+/// [`OpError::NoSuchUpload`].
+pub async fn abort(store: &Store, bucket: &str, key: &str, upload: WriteId) -> Result<(), OpError> {
+    let row = store.catalog.bucket(bucket).await?.ok_or(OpError::NoSuchBucket)?;
+    let condemned = store.catalog.abort_upload(store.session, row.id, key, upload).await?;
+    erase_displaced(store, condemned).await
+}
+
+/// The answer to a Complete whose first answer got lost: the object is there, made of this very upload.
+async fn completed_before(store: &Store, request: &CompleteRequest) -> Result<Written, OpError> {
+    let bucket = OpenBucket::open(store, &request.bucket).await?;
+    let version = bucket.version(store, &request.key).await?;
+    let version = version.filter(|version| version.row.write_id == request.upload).ok_or(OpError::NoSuchUpload)?;
+    let record = version.record;
+    let created_ms = version.row.created_ms;
+    Ok(Written { etag: record.etag, checksums: record.checksums, encryption: record.encryption, created_ms })
+}
+
+/// An open upload, its record opened.
+struct OpenUpload {
+    bucket: OpenBucket,
+    row: UploadRow,
+    record: UploadRecord,
+}
+
+impl OpenUpload {
+    async fn open(store: &Store, bucket: &str, key: &str, upload: WriteId) -> Result<Self, OpError> {
+        let bucket = OpenBucket::open(store, bucket).await?;
+        let row = store.catalog.upload(bucket.row.id, key, upload).await?.ok_or(OpError::NoSuchUpload)?;
+        let record = bucket.records.open(Place::Upload(key, upload), &row.record)?;
+        Ok(Self { bucket, row, record })
+    }
+
+    fn place(&self) -> ObjectPlace<'_> {
+        ObjectPlace { bucket: self.row.bucket, key: &self.row.key, write_id: self.row.write_id }
+    }
+
+    /// Every part carries the upload's checksum, whatever its own request says, and CRC-64/NVME where it says none.
+    fn add_algorithms(&self, algorithms: &mut Vec<Algorithm>) {
+        let wanted = self.record.checksum.map_or(Algorithm::Crc64Nvme, |checksum| checksum.algorithm);
+        if !algorithms.contains(&wanted) {
+            algorithms.push(wanted);
+        }
+    }
+
+    /// The parts that the client names, each found as it was named.
+    async fn chosen_parts(
+        &self,
+        store: &Store,
+        request: &CompleteRequest,
+    ) -> Result<Vec<(PartRow, PartRecord)>, OpError> {
+        if !request.parts.is_sorted_by(|one, next| one.number < next.number) {
+            return Err(OpError::InvalidPartOrder);
+        }
+        let rows = store.catalog.parts(request.upload, 0, usize::from(PART_NUMBER_MAX)).await?;
+        let mut rows: std::collections::HashMap<u16, PartRow> = rows.into_iter().map(|row| (row.number, row)).collect();
+        let mut chosen = Vec::with_capacity(request.parts.len());
+        for named in &request.parts {
+            let row = rows.remove(&named.number).ok_or(OpError::InvalidPart(named.number))?;
+            let place = Place::Part(&self.row.key, self.row.write_id, row.number);
+            let part: PartRecord = self.bucket.records.open(place, &row.record)?;
+            if part.etag.to_string() != named.etag || !named.checksums.iter().all(|claim| has(&part.checksums, claim)) {
+                return Err(OpError::InvalidPart(named.number));
+            }
+            chosen.push((row, part));
+        }
+        let (_, all_but_last) = chosen.split_last().ok_or(OpError::InvalidRequest("no part is named".into()))?;
+        match all_but_last.iter().find(|(_, part)| part.plain_len < PART_LEN_MIN) {
+            Some((row, _)) => Err(OpError::EntityTooSmall(row.number)),
+            None => Ok(chosen),
+        }
+    }
+
+    fn object_record(
+        &self,
+        parts: &[(PartRow, PartRecord)],
+        request: &CompleteRequest,
+    ) -> Result<ObjectRecord, OpError> {
+        let plain_len = parts.iter().map(|(_, part)| part.plain_len).sum();
+        if request.plain_len.is_some_and(|claimed| claimed != plain_len) {
+            return Err(OpError::InvalidRequest(format!(
+                "the parts make up {plain_len} bytes, not x-amz-mp-object-size"
+            )));
+        }
+        let checksums = self.object_checksum(parts)?;
+        if !request.checksums.iter().all(|claim| has(&checksums, claim)) {
+            return Err(OpError::BadDigest("checksum"));
+        }
+        Ok(ObjectRecord {
+            plain_len,
+            etag: Etag::of_parts(parts.iter().map(|(_, part)| part.etag)),
+            checksums,
+            description: self.record.description.clone(),
+            encryption: self.record.encryption,
+            body: Body::Parts {
+                count: parts.len() as u32,
+                table: part_table_digest(parts.iter().map(|(row, part)| (row.number, part))),
+            },
+        })
+    }
+
+    /// Of the algorithm and kind that the upload was opened with; CRC-64/NVME over the whole where it names none.
+    fn object_checksum(&self, parts: &[(PartRow, PartRecord)]) -> Result<Vec<Checksum>, OpError> {
+        let default = UploadChecksum { algorithm: Algorithm::Crc64Nvme, kind: ChecksumKind::FullObject };
+        let UploadChecksum { algorithm, kind } = self.record.checksum.unwrap_or(default);
+        let mut values = Vec::with_capacity(parts.len());
+        for (row, part) in parts {
+            let own = part.checksums.iter().find(|checksum| checksum.algorithm == algorithm);
+            values.push((own.ok_or(OpError::InvalidPart(row.number))?.value.as_slice(), part.plain_len));
+        }
+        Ok(match kind {
+            ChecksumKind::Composite => vec![Checksum::composite(algorithm, values.iter().map(|(value, _)| *value))],
+            ChecksumKind::FullObject => Checksum::combined(algorithm, values).into_iter().collect(),
+        })
+    }
+}
+
+fn has(checksums: &[Checksum], (algorithm, value): &(Algorithm, Vec<u8>)) -> bool {
+    checksums.iter().any(|checksum| checksum.algorithm == *algorithm && checksum.value == *value)
+}

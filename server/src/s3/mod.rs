@@ -1,0 +1,46 @@
+//! Step 1, S3 on top: `s3s` speaks the protocol, this module translates.
+//!
+//! `api` has a few lines an operation: read the input, call `ops`, answer. What an operation means is in `ops`; which
+//! code an error has is in `code`, and nowhere else.
+
+mod api;
+mod authenticated;
+mod body;
+mod checksum;
+mod code;
+pub mod guard;
+mod headers;
+mod listing;
+mod object;
+mod upload;
+
+use std::sync::Arc;
+
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Result, validation::AwsNameValidation};
+
+use crate::store::Store;
+
+/// The region that this server says it is.
+pub const REGION: &str = "us-east-1";
+
+/// S3 over `store`: requests are authenticated, then answered.
+pub fn service(store: Arc<Store>) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(api::Api::new(store.clone()));
+    builder.set_auth(AccessKeys(store.clone()));
+    builder.set_route(authenticated::SecondLook::new(store));
+    builder.set_validation(AwsNameValidation::new());
+    builder.build()
+}
+
+/// Secrets of access keys, opened for each request: one that was removed or altered signs nothing any more.
+struct AccessKeys(Arc<Store>);
+
+#[async_trait::async_trait]
+impl S3Auth for AccessKeys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let secret = self.0.access_key_secret(access_key).await.map_err(code::s3_error)?;
+        Ok(SecretKey::from(secret.as_str()))
+    }
+}

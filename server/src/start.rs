@@ -1,0 +1,229 @@
+//! From settings to an open store: locks the folder, finds or founds what belongs to it, and opens it.
+//!
+//! A first start goes token, access key written down, master key, keyring, catalog, access key in the catalog, and its
+//! file gets its name. Each step is durable before the next, and each is skipped where it was done: a start that was
+//! killed anywhere goes on. Nothing is made because something else is missing: a token only where there is neither token
+//! nor keyring nor catalog, neither database where the other is there and the first start was complete.
+
+mod masters;
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin as _, Version};
+
+use crate::blob::FolderStore;
+use crate::catalog::{Catalog, SqliteCatalog};
+use crate::clock::SystemClock;
+use crate::config::{Places, ServeConfig};
+use crate::credentials::{AccessKey, CredentialsFile};
+use crate::error::{BlobError, CatalogError, KeyringError, OpError};
+use crate::keyring::{Keyring, MasterKeyRow, SqliteKeyring};
+use crate::store::{Store, StoreParts};
+use masters::Masters;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Stop the other one, or name another folder.
+    #[error("another strongroom has {0} open: stop it, or give --data another folder")]
+    Locked(PathBuf),
+    /// Correct permissions or disk.
+    #[error("cannot {what} {path}: {source}")]
+    Folder {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Correct the path, or found a store on purpose.
+    #[error("there is no store at {0}: correct the paths, or found one with --init")]
+    NoStore(PathBuf),
+    /// Restore it from a backup.
+    #[error("the keyring {keyring} is gone or empty while the catalog {catalog} is there: restore it from a backup")]
+    KeyringGone {
+        /// Where it should be.
+        keyring: PathBuf,
+        /// What is there.
+        catalog: PathBuf,
+    },
+    /// Restore it from a backup.
+    #[error("the catalog {catalog} is gone or empty while the keyring {keyring} is there: restore it from a backup")]
+    CatalogGone {
+        /// Where it should be.
+        catalog: PathBuf,
+        /// What is there.
+        keyring: PathBuf,
+    },
+    /// Restore both, or take what is left of the old store away.
+    #[error("catalog and keyring are gone from a store that has lived in {0}: restore both from a backup")]
+    BothGone(PathBuf),
+    /// As the HSM says.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// As the catalog says.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// As the keyring says.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// As the blob store says.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// As the store says.
+    #[error(transparent)]
+    Store(#[from] OpError),
+}
+
+/// A store that is open, and locked for as long as this lives.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<Store>,
+    /// Where its owner finds the first access key.
+    pub credentials: CredentialsFile,
+    _lock: File,
+}
+
+/// Opens the store that the settings name, or founds it where that may be.
+///
+/// # Errors
+/// [`StartError`], in one line that says what to do. An HSM that is away is no error: requests say so until it is back.
+pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
+    let places = &config.places;
+    make_folders(places)?;
+    let lock = lock(&places.data)?;
+    let credentials = CredentialsFile::in_folder(&places.data);
+    let existing = Existing::look(places, &credentials).await?;
+    let is_first_start = existing.check(config)?;
+    let token = masters::token(config, is_first_start)?;
+    if is_first_start && !existing.pending_key {
+        let key = AccessKey::generate().map_err(OpError::from)?;
+        credentials.write_pending(&key).map_err(folder("write to", &places.data))?;
+    }
+    let keyring = SqliteKeyring::open(&places.keyring)?;
+    let masters = Masters::start(token, masters::known(&keyring).await?)?;
+    let parts = StoreParts {
+        catalog: Arc::new(SqliteCatalog::open(&places.catalog)?),
+        keyring: Arc::new(keyring),
+        blobs: Arc::new(FolderStore::open(places.blobs.clone())?),
+        masters: masters.keys(),
+        clock: Arc::new(SystemClock),
+    };
+    if !existing.catalog {
+        let master = match parts.keyring.master_keys().await?.into_iter().next() {
+            Some(made_before) => made_before,
+            None => first_master_key(&masters).await?,
+        };
+        Store::found(&parts, master).await?;
+    }
+    // Another process cannot have the databases open if they lie in the folder that is locked.
+    let alone = [&places.catalog, &places.keyring, &places.blobs].iter().all(|path| path.starts_with(&places.data));
+    let store = Store::open(parts, alone).await?;
+    add_pending_key(&store, &credentials).await?;
+    Ok(Opened { store, credentials, _lock: lock })
+}
+
+fn folder(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StartError {
+    let path = path.to_owned();
+    move |source| StartError::Folder { what, path, source }
+}
+
+/// The data folder, and the folders that hold what lies elsewhere.
+fn make_folders(places: &Places) -> Result<(), StartError> {
+    let parents = [places.blobs.parent(), places.catalog.parent(), places.keyring.parent()].into_iter().flatten();
+    for path in [places.data.as_path(), &places.token_parent].into_iter().chain(parents) {
+        if !path.as_os_str().is_empty() {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(folder("make", path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Held until the process ends, however it ends.
+fn lock(data: &Path) -> Result<File, StartError> {
+    let path = data.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(folder("write to", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::Locked(data.to_owned())),
+        Err(TryLockError::Error(error)) => Err(folder("lock", &path)(error)),
+    }
+}
+
+/// What earlier starts have left. A database that was made and not filled is none.
+struct Existing {
+    keyring: bool,
+    catalog: bool,
+    /// Written down before a keyring is founded, gone when the first start is complete.
+    pending_key: bool,
+    /// Credentials or blobs: a first start was complete here once.
+    has_lived: bool,
+}
+
+impl Existing {
+    async fn look(places: &Places, credentials: &CredentialsFile) -> Result<Self, StartError> {
+        let pending_key = credentials.pending().map_err(folder("read", &places.data))?.is_some();
+        let keyring = exists(&places.keyring)? && SqliteKeyring::open(&places.keyring)?.identity().await?.is_some();
+        let catalog = exists(&places.catalog)? && SqliteCatalog::open(&places.catalog)?.store().await?.is_some();
+        let has_lived = exists(&credentials.path())? || holds_something(&places.blobs)?;
+        Ok(Self { keyring, catalog, pending_key, has_lived })
+    }
+
+    /// Whether this is a first start, from its beginning; refuses where something is lost.
+    fn check(&self, config: &ServeConfig) -> Result<bool, StartError> {
+        let places = &config.places;
+        let (keyring, catalog) = (places.keyring.clone(), places.catalog.clone());
+        match (self.keyring, self.catalog) {
+            (true, true) => Ok(false),
+            (true, false) if self.pending_key => Ok(false),
+            (true, false) => Err(StartError::CatalogGone { catalog, keyring }),
+            (false, true) => Err(StartError::KeyringGone { keyring, catalog }),
+            (false, false) if self.has_lived => Err(StartError::BothGone(places.data.clone())),
+            (false, false) if config.may_found => Ok(true),
+            (false, false) => Err(StartError::NoStore(places.data.clone())),
+        }
+    }
+}
+
+fn holds_something(path: &Path) -> Result<bool, StartError> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(folder("read", path)(error)),
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, StartError> {
+    path.try_exists().map_err(folder("read", path))
+}
+
+/// Made on the token, durable there, and known to the provider before anything is wrapped under it.
+async fn first_master_key(masters: &Masters) -> Result<MasterKeyRow, StartError> {
+    let (supervisor, sync) = masters.for_founding()?;
+    let created = supervisor.create_master_key(&Alias::default_alias(), Version(1)).await?;
+    sync()?;
+    let known = created.into_known(true);
+    supervisor.register(vec![known.clone()]);
+    Ok(MasterKeyRow { alias: known.alias, version: known.version, id: known.id, current: true, canary: known.canary })
+}
+
+/// Finishes what a first start wrote down.
+async fn add_pending_key(store: &Store, credentials: &CredentialsFile) -> Result<(), StartError> {
+    let path = credentials.path();
+    let Some(key) = credentials.pending().map_err(folder("read", &path))? else { return Ok(()) };
+    match store.add_access_key(&key.id, &key.secret).await {
+        // It came that far last time.
+        Ok(()) | Err(OpError::ConcurrentChange) => {}
+        Err(OpError::Unavailable(reason)) => {
+            tracing::warn!(reason, "the first access key is added at the next start: the HSM is away");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    credentials.publish().map_err(folder("write", &path))
+}

@@ -1,0 +1,171 @@
+//! One open store: the parts it is put together from, and what lives as long as this process serves it.
+
+use std::sync::{Arc, Mutex};
+
+use strongroom_engine::{DataKey, KeyId, Kind, open_small, seal_small};
+use strongroom_hsm::MasterKeys;
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+use crate::blob::{BlobName, BlobStore};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::condemned::Remover;
+use crate::error::OpError;
+use crate::id::{SessionId, StoreId, StreamId};
+use crate::key::{Keys, store_key_context};
+use crate::keyring::{FOUNDING, KeyRow, Keyring, KeyringIdentity, MasterKeyRow};
+use crate::{jobs, session};
+
+/// What a store is put together from: each may live on a host of its own.
+#[derive(Clone)]
+pub struct StoreParts {
+    /// Buckets, versions, uploads, parts.
+    pub catalog: Arc<dyn Catalog>,
+    /// Wrapped keys.
+    pub keyring: Arc<dyn Keyring>,
+    /// Sealed streams.
+    pub blobs: Arc<dyn BlobStore>,
+    /// The HSM.
+    pub masters: Arc<dyn MasterKeys>,
+    /// Dates.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An open store.
+pub struct Store {
+    /// Its identity, in every context.
+    pub id: StoreId,
+    /// This process's session.
+    pub session: SessionId,
+    /// Buckets, versions, uploads, parts.
+    pub catalog: Arc<dyn Catalog>,
+    /// Wrapped keys.
+    pub keyring: Arc<dyn Keyring>,
+    /// Sealed streams.
+    pub blobs: Arc<dyn BlobStore>,
+    /// The HSM.
+    pub masters: Arc<dyn MasterKeys>,
+    /// Dates.
+    pub clock: Arc<dyn Clock>,
+    /// Makes, wraps and opens keys.
+    pub keys: Keys,
+    /// Removes what no row names.
+    pub remover: Arc<Remover>,
+    beside: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Separates access keys from any other use of the store key.
+const ACCESS_KEY_LABEL: &str = "strongroom/access-key/1";
+
+impl Store {
+    /// Makes a store of parts that hold nothing yet, or goes on where a first start was interrupted: the keyring gets
+    /// its identity first, then the catalog. `master` is the first master key, made on the token.
+    ///
+    /// # Errors
+    /// [`OpError::Damaged`] if one of the parts belongs to a store that has lived: that is a loss, not a first start.
+    pub async fn found(parts: &StoreParts, master: MasterKeyRow) -> Result<(), OpError> {
+        let identity = match parts.keyring.identity().await? {
+            Some(identity) if parts.keyring.sessions().await?.iter().all(|session| *session == FOUNDING) => identity,
+            Some(_) => {
+                return Err(OpError::damaged("the keyring has served a store whose catalog is gone: restore it"));
+            }
+            None => Self::found_keyring(parts, master).await?,
+        };
+        match parts.catalog.store().await? {
+            None => Ok(parts.catalog.found(identity.store).await?),
+            Some(store) if store == identity.store => Ok(()),
+            Some(_) => Err(OpError::damaged("catalog and keyring belong to different stores")),
+        }
+    }
+
+    async fn found_keyring(parts: &StoreParts, master: MasterKeyRow) -> Result<KeyringIdentity, OpError> {
+        let now_ms = parts.clock.now_ms();
+        let store = StoreId::fresh(now_ms)?;
+        let id = KeyId::fresh(now_ms)?;
+        let context = store_key_context(store);
+        let key = DataKey::generate()?;
+        let wrapped = parts.masters.wrap(&master.alias, &key, &context).await?;
+        let identity = KeyringIdentity { store, store_key: id };
+        let row = KeyRow { id, kind: Kind::StoreKey, wrapped, context, session: FOUNDING };
+        parts.keyring.found(identity, master, row).await?;
+        Ok(identity)
+    }
+
+    /// Opens a store, its session, and what runs beside the requests. `alone` says that no other process can have it
+    /// open. The HSM may be away: requests that need it are refused until it is back.
+    ///
+    /// # Errors
+    /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
+    pub async fn open(parts: StoreParts, alone: bool) -> Result<Arc<Self>, OpError> {
+        let StoreParts { catalog, keyring, blobs, masters, clock } = parts;
+        let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
+        match catalog.store().await? {
+            Some(store) if store == identity.store => {}
+            Some(_) => return Err(OpError::damaged("catalog and keyring belong to different stores")),
+            None => return Err(OpError::damaged("the catalog is gone while its keyring is there: restore it")),
+        }
+        let session = SessionId::fresh(clock.now_ms())?;
+        catalog.open_session(session).await?;
+        let keys = Keys::new(identity, session, masters.clone(), keyring.clone(), clock.clone());
+        let remover = Remover::start(catalog.clone(), keyring.clone(), blobs.clone(), session);
+        let beside = Mutex::new(vec![session::keep_alive(catalog.clone(), session)]);
+        let store =
+            Self { id: identity.store, session, catalog, keyring, blobs, masters, clock, keys, remover, beside };
+        let store = Arc::new(store);
+        store.beside().push(tokio::spawn(jobs::sweep::run(Arc::downgrade(&store), alone)));
+        Ok(store)
+    }
+
+    /// Ends what runs beside the requests and closes the session: nothing of it is left to sweep but what failed.
+    pub async fn close(&self) {
+        for task in self.beside().drain(..) {
+            task.abort();
+        }
+        if let Err(error) = self.catalog.advance_session(self.session, crate::catalog::SessionState::Closed).await {
+            tracing::warn!(%error, "the session stays open until the next start");
+        }
+    }
+
+    /// A name for a new blob of this session.
+    ///
+    /// # Errors
+    /// The random source failed.
+    pub fn fresh_blob(&self) -> Result<BlobName, OpError> {
+        Ok(BlobName { session: self.session, stream: StreamId::fresh(self.clock.now_ms())? })
+    }
+
+    /// Adds an access key; its secret is sealed under the store key.
+    ///
+    /// # Errors
+    /// [`OpError::ConcurrentChange`] if it exists; [`OpError::Unavailable`] while the HSM is away.
+    pub async fn add_access_key(&self, id: &str, secret: &str) -> Result<(), OpError> {
+        let key = self.keys.store_key().await?;
+        let sealed = seal_small(&key, ACCESS_KEY_LABEL, &self.access_key_context(id), secret.as_bytes())?;
+        Ok(self.catalog.add_access_key(self.session, id, sealed).await?)
+    }
+
+    /// The secret of an access key.
+    ///
+    /// # Errors
+    /// [`OpError::NoSuchAccessKey`]; [`OpError::Damaged`] if it does not open; [`OpError::Unavailable`].
+    pub async fn access_key_secret(&self, id: &str) -> Result<Zeroizing<String>, OpError> {
+        let sealed = self.catalog.access_key(id).await?.ok_or(OpError::NoSuchAccessKey)?;
+        let key = self.keys.store_key().await?;
+        let plain = open_small(&key, ACCESS_KEY_LABEL, &self.access_key_context(id), &sealed)
+            .map_err(|_| OpError::Damaged(format!("the row of access key {id} was altered")))?;
+        let text = std::str::from_utf8(&plain).map_err(|_| OpError::Damaged(format!("access key {id} is no text")))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    fn access_key_context(&self, id: &str) -> strongroom_engine::ContextDigest {
+        let mut context = strongroom_engine::Context::new(Kind::Configuration);
+        context.store_id = self.id.as_bytes();
+        context.object_key = id.as_bytes();
+        context.digest()
+    }
+
+    fn beside(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.beside.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
