@@ -162,7 +162,7 @@ fn show_how_to_use(address: SocketAddr, credentials: &Path) {
     let text = format!(
         "Strongroom serves {url}. To store a file and fetch it again, paste:\n\n\
          export AWS_SHARED_CREDENTIALS_FILE={file} AWS_PROFILE=default AWS_DEFAULT_REGION=us-east-1\n\
-         date > hello.txt\n\
+         echo hello > hello.txt\n\
          aws --endpoint-url {url} s3 mb s3://first-bucket\n\
          aws --endpoint-url {url} s3 cp hello.txt s3://first-bucket/hello.txt\n\
          aws --endpoint-url {url} s3 cp s3://first-bucket/hello.txt -\n\n"

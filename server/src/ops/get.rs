@@ -255,11 +255,12 @@ impl Streams {
     }
 }
 
+/// Holds something until the last byte was sent; damage found on the way breaks the answer off and is told in the log.
 fn hold_while<T: Send + 'static>(held: T, plaintext: Plaintext) -> Plaintext {
     plaintext
         .map(move |chunk| {
             let _held = &held;
-            chunk
+            chunk.inspect_err(|error| tracing::error!(%error, "damage found: the answer was broken off"))
         })
         .boxed()
 }

@@ -13,7 +13,7 @@ use crate::id::WriteId;
 use crate::key::ObjectPlace;
 use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, ChecksumKind, Digests, Etag};
-use crate::ops::get::{GetRequest, source};
+use crate::ops::get::{GetRequest, Wanted, source};
 use crate::ops::put::{Accept, Change, Made, Written, erase_displaced, lost, make_current};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
@@ -92,7 +92,7 @@ pub async fn put_part(
 ) -> Result<Written, OpError> {
     check_key(&request.key)?;
     let open = OpenUpload::open(store, &request.bucket, &request.key, request.upload).await?;
-    open.add_algorithms(&mut request.algorithms);
+    open.add_algorithms(&mut request.algorithms)?;
     let (bucket, place) = (&open.bucket, open.place());
     let data_key = store.keys.data_key(open.row.data_key, place).await?;
     let data_key = data_key.ok_or_else(|| OpError::damaged("the data key of an open upload is missing"))?;
@@ -125,6 +125,13 @@ pub async fn put_part(
 /// Those of a GET of the source and of [`put_part`].
 pub async fn copy_part(store: &Arc<Store>, mut request: PartRequest, from: &GetRequest) -> Result<Written, OpError> {
     let (head, plaintext) = source(store, from).await?;
+    let plain_len = head.record.plain_len;
+    if matches!(from.wanted, Wanted::From(_, Some(last)) if last >= plain_len) {
+        return Err(OpError::InvalidArgument {
+            field: "x-amz-copy-source-range",
+            why: format!("Range specified is not valid for source object of size: {plain_len}"),
+        });
+    }
     request.plain_len = Some(head.range.end - head.range.start);
     put_part(store, request, plaintext, Box::new(|_| Ok(()))).await
 }
@@ -228,10 +235,19 @@ impl OpenUpload {
     }
 
     /// Every part carries the upload's checksum, whatever its own request says, and CRC-64/NVME where it says none.
-    fn add_algorithms(&self, algorithms: &mut Vec<Algorithm>) {
-        let wanted = self.record.checksum.map_or(Algorithm::Crc64Nvme, |checksum| checksum.algorithm);
-        if !algorithms.contains(&wanted) {
-            algorithms.push(wanted);
+    fn add_algorithms(&self, algorithms: &mut Vec<Algorithm>) -> Result<(), OpError> {
+        let wanted = self.record.checksum.map(|checksum| checksum.algorithm);
+        match (wanted, algorithms.first()) {
+            (Some(wanted), Some(claimed)) if *claimed != wanted => Err(OpError::InvalidRequest(format!(
+                "Checksum Type mismatch occurred, expected checksum Type: {wanted:?}, actual checksum Type: {claimed:?}"
+            ))),
+            (wanted, _) => {
+                let wanted = wanted.unwrap_or(Algorithm::Crc64Nvme);
+                if !algorithms.contains(&wanted) {
+                    algorithms.push(wanted);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -246,8 +262,15 @@ impl OpenUpload {
         }
         let rows = store.catalog.parts(request.upload, 0, usize::from(PART_NUMBER_MAX)).await?;
         let mut rows: std::collections::HashMap<u16, PartRow> = rows.into_iter().map(|row| (row.number, row)).collect();
+        let composite = self.record.checksum.is_some_and(|checksum| checksum.kind == ChecksumKind::Composite);
         let mut chosen = Vec::with_capacity(request.parts.len());
         for named in &request.parts {
+            if composite && named.checksums.is_empty() {
+                return Err(OpError::InvalidRequest(format!(
+                    "The upload was created with a checksum over its parts: name that of part {}, too",
+                    named.number
+                )));
+            }
             let row = rows.remove(&named.number).ok_or(OpError::InvalidPart(named.number))?;
             let place = Place::Part(&self.row.key, self.row.write_id, row.number);
             let part: PartRecord = self.bucket.records.open(place, &row.record)?;

@@ -65,6 +65,7 @@ pub async fn put(store: &Store, request: PutRequest, body: Plaintext, accept: Ac
     let (data_key, key_row) = store.keys.fresh_data_key(place).await?;
     let blob = store.fresh_blob()?;
     let made = Made { blobs: vec![blob], keys: vec![key_row.id] };
+    tracing::debug!(bucket = %bucket.row.id, %write_id, %blob, key_id = %key_row.id, "sealing");
 
     let outcome = async {
         let context = store.keys.stream_context(place, 0);

@@ -69,7 +69,7 @@ impl S3 for Api {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
             headers::refuse_version(request.input.version_id.as_deref())?;
-            let conditions = headers::write_conditions(headers::sent(&request));
+            let conditions = headers::write_conditions(headers::sent(&request))?;
             delete::delete(&store, &request.input.bucket, &request.input.key, &conditions).await?;
             Ok(DeleteObjectOutput::default())
         })

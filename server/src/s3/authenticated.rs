@@ -1,12 +1,13 @@
 //! A second look at requests whose signature was found right, before they are answered.
 //!
-//! Two things that the protocol library leaves out need a request that is authenticated and not yet read: headers that
-//! S3 ignores where the library refuses (a nonsense Range, a list of entity tags), and the digest of an XML document.
+//! Three things that the protocol library leaves out need a request that is authenticated and not yet read: headers that
+//! S3 ignores where the library refuses (a nonsense Range, a list of entity tags), the digest of an XML document, and the
+//! 206 of a HEAD of a range.
 //! Such a request goes on to a second service over the same store, which asks for no signature any more.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
@@ -36,7 +37,7 @@ impl SecondLook {
 impl S3Route for SecondLook {
     fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, _: &mut http::Extensions) -> bool {
         let reads = method == Method::GET || method == Method::HEAD;
-        (reads && lenient(headers).next().is_some()) || is_document(method, uri)
+        (reads && lenient(headers).next().is_some()) || is_document(method, uri) || heads_a_range(method, uri, headers)
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
@@ -62,7 +63,8 @@ impl S3Route for SecondLook {
             .map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))?;
         let (parts, body) = response.into_parts();
         let mut answer = S3Response::new(body);
-        answer.status = Some(parts.status);
+        let partial = parts.status == StatusCode::OK && parts.headers.contains_key(header::CONTENT_RANGE);
+        answer.status = Some(if partial { StatusCode::PARTIAL_CONTENT } else { parts.status });
         answer.headers = parts.headers;
         Ok(answer)
     }
@@ -82,6 +84,12 @@ fn lenient(headers: &HeaderMap) -> impl Iterator<Item = header::HeaderName> + '_
     range.chain(tags).chain(dates)
 }
 
+/// The library answers every HEAD with 200, also one of a range.
+fn heads_a_range(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    let part = || parameters(uri).any(|parameter| name(parameter) == "partNumber");
+    method == Method::HEAD && (headers.contains_key(header::RANGE) || part())
+}
+
 /// Whether the request carries a document whose digest must be, or may be, sent along.
 fn is_document(method: &Method, uri: &Uri) -> bool {
     let has = |wanted: &str| parameters(uri).any(|parameter| name(parameter) == wanted);
@@ -89,9 +97,8 @@ fn is_document(method: &Method, uri: &Uri) -> bool {
 }
 
 async fn with_checked_document(mut request: S3Request<Body>) -> S3Result<S3Request<Body>> {
-    let md5 = request.headers.get("content-md5").map(|value| value.to_str().unwrap_or_default().to_owned());
-    let claims = Claims::of(&request, md5.as_deref(), None).map_err(s3_error)?;
-    if request.method == Method::POST && md5.is_none() && claims.claimed().is_none() {
+    let claims = Claims::of(&request, None).map_err(s3_error)?;
+    if request.method == Method::POST && !request.headers.contains_key("content-md5") && claims.claimed().is_none() {
         return Err(s3_error(OpError::MissingDigest));
     }
     let mut body = std::mem::take(&mut request.input);

@@ -38,5 +38,7 @@ fn body_error(error: &StdError) -> OpError {
         }
         cause = error.source();
     }
-    OpError::BadBody(error.to_string())
+    let text = error.to_string();
+    let framing = ["FormatError", "TooLarge", "TooMany"];
+    if framing.iter().any(|of| text.contains(of)) { OpError::BadBody(text) } else { OpError::IncompleteBody }
 }

@@ -37,12 +37,12 @@ impl Claims {
     ///
     /// # Errors
     /// More than one checksum, an unknown or malformed one, or one that is announced and absent.
-    pub(super) fn of<T>(
-        request: &S3Request<T>,
-        content_md5: Option<&str>,
-        plain_len: Option<i64>,
-    ) -> Result<Self, OpError> {
-        let md5 = content_md5.map(|text| decode::<16>(text).ok_or(OpError::InvalidDigest)).transpose()?;
+    pub(super) fn of<T>(request: &S3Request<T>, plain_len: Option<i64>) -> Result<Self, OpError> {
+        let md5 = request
+            .headers
+            .get("content-md5")
+            .map(|text| text.to_str().ok().and_then(decode::<16>).ok_or(OpError::InvalidDigest));
+        let md5 = md5.transpose()?;
         let checksum = match (in_headers(&request.headers)?, in_trailer(request)?) {
             (Some(_), Some(_)) => return Err(one_only()),
             (Some((algorithm, value)), None) => Some((algorithm, Claimed::Value(value))),

@@ -81,6 +81,9 @@ pub(super) fn storage_class(headers: &HeaderMap) -> Result<Option<String>, OpErr
 /// An algorithm that S3 does not know, or that this version does not do; headers that contradict each other.
 pub(super) fn encryption(headers: &HeaderMap) -> Result<Option<Encryption>, OpError> {
     refuse_customer_keys(headers)?;
+    if text(headers, "x-amz-server-side-encryption-bucket-key-enabled").is_some_and(|on| on != "false") {
+        return Err(OpError::NotImplemented("bucket keys"));
+    }
     let has = |name: &str| headers.contains_key(name);
     let kms = has("x-amz-server-side-encryption-aws-kms-key-id") || has("x-amz-server-side-encryption-context");
     match headers.get("x-amz-server-side-encryption").map(HeaderValue::as_bytes) {
@@ -92,9 +95,6 @@ pub(super) fn encryption(headers: &HeaderMap) -> Result<Option<Encryption>, OpEr
         Some(b"aws:kms" | b"aws:kms:dsse" | b"aws:fsx") => Err(OpError::NotImplemented("encryption other than SSE-S3")),
         Some(_) => Err(OpError::InvalidEncryptionAlgorithm),
         None if kms => Err(OpError::NotImplemented("encryption other than SSE-S3")),
-        None if text(headers, "x-amz-server-side-encryption-bucket-key-enabled").is_some_and(|on| on != "false") => {
-            Err(OpError::NotImplemented("bucket keys"))
-        }
         None => Ok(None),
     }
 }
@@ -180,8 +180,15 @@ pub(super) fn source_conditions(headers: &HeaderMap) -> Conditions {
 }
 
 /// Conditions on what a write replaces: only entity tags are looked at.
-pub(super) fn write_conditions(headers: &HeaderMap) -> Conditions {
-    Conditions { modified_since: None, unmodified_since: None, ..conditions(headers) }
+///
+/// # Errors
+/// [`OpError::NotImplemented`]: S3 knows `*` only where an object must be absent.
+pub(super) fn write_conditions(headers: &HeaderMap) -> Result<Conditions, OpError> {
+    let conditions = conditions(headers);
+    if matches!(conditions.matches_none, Some(EtagMatch::OneOf(_))) {
+        return Err(OpError::NotImplemented("If-None-Match with an entity tag on a write"));
+    }
+    Ok(Conditions { modified_since: None, unmodified_since: None, ..conditions })
 }
 
 fn read_conditions(headers: &HeaderMap, [matches, none, since, until]: [&str; 4]) -> Conditions {

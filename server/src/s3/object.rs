@@ -20,13 +20,13 @@ use crate::store::Store;
 pub(super) async fn put(store: &Store, request: S3Request<PutObjectInput>) -> Result<PutObjectOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
     let input = &request.input;
-    let claims = Claims::of(&request, input.content_md5.as_deref(), input.content_length)?;
+    let claims = Claims::of(&request, input.content_length)?;
     let write = PutRequest {
         bucket: input.bucket.clone(),
         key: input.key.clone(),
         description: headers::description(&request.headers, input.metadata.as_ref())?,
         encryption: headers::encryption(&request.headers)?,
-        conditions: headers::write_conditions(headers::sent(&request)),
+        conditions: headers::write_conditions(headers::sent(&request))?,
         algorithms: claims.algorithms(),
         plain_len: claims.plain_len(),
     };
@@ -105,11 +105,7 @@ pub(super) async fn head(
         ..HeadObjectOutput::default()
     };
     fill_checksums!(output, &described.checksums);
-    let mut response = S3Response::new(output);
-    if head.partial {
-        response.status = Some(http::StatusCode::PARTIAL_CONTENT);
-    }
-    Ok(response)
+    Ok(S3Response::new(output))
 }
 
 pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>) -> Result<CopyObjectOutput, OpError> {
@@ -133,7 +129,7 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
         source_conditions: headers::source_conditions(headers::sent(&request)),
         bucket: input.bucket.clone(),
         key: input.key.clone(),
-        conditions: headers::write_conditions(headers::sent(&request)),
+        conditions: headers::write_conditions(headers::sent(&request))?,
         storage_class: said.storage_class.clone(),
         website_redirect: said.headers.website_redirect.clone(),
         description: replaces.then_some(said),

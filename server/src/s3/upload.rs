@@ -44,7 +44,7 @@ pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>)
     headers::refuse_encryption(&request.headers)?;
     headers::refuse_unsupported(&request.headers)?;
     let input = &request.input;
-    let claims = Claims::of(&request, input.content_md5.as_deref(), input.content_length)?;
+    let claims = Claims::of(&request, input.content_length)?;
     let claimed = claims.claimed();
     let part = PartRequest {
         bucket: input.bucket.clone(),
@@ -117,7 +117,7 @@ pub(super) async fn complete(
     headers::refuse_unsupported(&request.headers)?;
     headers::refuse_encryption(&request.headers)?;
     let location = location(&request);
-    let conditions = headers::write_conditions(headers::sent(&request));
+    let conditions = headers::write_conditions(headers::sent(&request))?;
     let input = request.input;
     let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
     if named.is_empty() {
