@@ -1,7 +1,7 @@
 //! A SoftHSM token for development, in `DIR/token`: what `--dev` makes on its first start.
 //!
-//! It is made in `DIR/token.making` and renamed when whole, so `DIR/token` is never half made and a token that exists is
-//! never touched. The PINs are made and written by the worker process; the server never holds them. No HSM: whoever
+//! It is made in a folder `DIR/token.making-*` of its own and renamed when whole, so `DIR/token` is never half made and a
+//! token that exists is never touched, also where the worker of a killed process still writes. The PINs are made and written by the worker process; the server never holds them. No HSM: whoever
 //! reads the folder has the master key.
 
 use crate::error::KeyError;
@@ -26,6 +26,9 @@ const MODULES: [&str; 8] = [
     "/usr/local/lib/softhsm/libsofthsm2.so",
     "/usr/local/lib64/softhsm/libsofthsm2.so",
 ];
+
+/// How the folders begin in which tokens are made.
+const MAKING: &str = "token.making-";
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -80,8 +83,12 @@ pub fn make_softhsm_token(worker: &WorkerCommand, dir: &Path, label: &str) -> Re
     if let Some(token) = DevToken::find(dir)? {
         return Ok(token);
     }
-    let making = std::path::absolute(dir.join("token.making")).map_err(|error| failed("find", dir, &error))?;
-    clear(&making).map_err(|error| failed("clear", &making, &error))?;
+    clear(dir);
+    let mut name = [0; 8];
+    getrandom::fill(&mut name)
+        .map_err(|_| KeyError::Misconfigured("the operating system gave no random bytes".to_owned()))?;
+    let making = dir.join(format!("{MAKING}{:016x}", u64::from_be_bytes(name)));
+    let making = std::path::absolute(making).map_err(|error| failed("find", dir, &error))?;
     make_in(worker, &making, label)?;
     let token = dir.join("token");
     let publish = || {
@@ -111,11 +118,13 @@ fn make_in(worker: &WorkerCommand, folder: &Path, label: &str) -> Result<(), Key
     ask_once(worker, &environment(&config_file), DEADLINE, &request)
 }
 
-/// What a process that was killed while making a token left behind. No key was ever wrapped under it.
-fn clear(making: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(making) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// What processes that were killed while making a token left behind. No key was ever wrapped under it. What a worker
+/// that is still ending holds on to is left for the next time.
+fn clear(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(MAKING.as_bytes())) {
+        // Left behind, it is only litter: the token is made elsewhere.
+        let _ = fs::remove_dir_all(entry.path());
     }
 }
 

@@ -143,7 +143,7 @@ fn a_token_that_exists_is_never_made_again() {
 #[test]
 fn a_half_made_token_is_cleared_away_and_made_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let making = dir.path().join("token.making");
+    let making = dir.path().join("token.making-0123456789abcdef");
     fs::create_dir_all(making.join("tokens/half")).unwrap();
     fs::write(making.join("so-pin"), "left behind").unwrap();
     let command = WorkerCommand { program: example("worker"), args: Vec::new() };
