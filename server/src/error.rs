@@ -262,13 +262,21 @@ impl From<BlobError> for OpError {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
         };
-        match error {
+        match &error {
             BlobError::Missing(_) => Self::Damaged(with_cause),
+            // What lies there is no blob: a link, a folder, or less than was written.
+            BlobError::Read { source, .. } if is_no_blob(source) => Self::Damaged(with_cause),
             BlobError::Read { .. } | BlobError::Write { .. } | BlobError::Remove { .. } => {
                 Self::Unavailable(with_cause)
             }
         }
     }
+}
+
+fn is_no_blob(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, UnexpectedEof};
+    let link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    link || matches!(error.kind(), IsADirectory | NotADirectory | UnexpectedEof)
 }
 
 impl From<KeyError> for OpError {
