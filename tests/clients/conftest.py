@@ -78,4 +78,5 @@ def pytest_collection_modifyitems(items):
         name = f"{item.path.name}::{item.name}"
         for gap, why in gaps.items():
             if name.startswith(gap):
-                item.add_marker(pytest.mark.xfail(reason=why, strict=False))
+                hangs = why.startswith("hangs")
+                item.add_marker(pytest.mark.skip(why) if hangs else pytest.mark.xfail(reason=why, strict=False))
