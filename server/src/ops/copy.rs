@@ -6,7 +6,7 @@ use crate::catalog::record::{Description, Encryption};
 use crate::error::OpError;
 use crate::ops::BODY_LEN_MAX;
 use crate::ops::condition::Conditions;
-use crate::ops::digest::{Algorithm, ChecksumKind};
+use crate::ops::digest::Algorithm;
 use crate::ops::get::{GetRequest, Wanted, source};
 use crate::ops::put::{PutRequest, Written, put};
 use crate::store::Store;
@@ -94,10 +94,10 @@ pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, O
     put(store, write, plaintext, whole).await
 }
 
-/// The algorithms of a source's checksums: a checksum over parts becomes one over the whole.
+/// The algorithms of a source's checksums, each taken over the whole of the copy; S3's own where it has none.
 fn inherited(checksums: &[crate::ops::digest::Checksum]) -> Vec<Algorithm> {
     let mut algorithms: Vec<_> = checksums.iter().map(|checksum| checksum.algorithm).collect();
-    if checksums.iter().all(|checksum| checksum.kind == ChecksumKind::Composite) && algorithms.is_empty() {
+    if algorithms.is_empty() {
         algorithms.push(Algorithm::Crc64Nvme);
     }
     algorithms
