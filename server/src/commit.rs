@@ -13,6 +13,8 @@ mod file;
 mod reader;
 mod writer;
 
+use std::thread::JoinHandle;
+
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -58,10 +60,26 @@ impl From<rusqlite::Error> for DatabaseError {
     }
 }
 
-/// An open database. Its threads finish what waits and end when it is dropped.
+/// An open database. Dropped, it waits until its threads have done what waits and have closed their connections: what
+/// is left is one file that says all.
 pub(crate) struct Database {
-    writes: mpsc::Sender<Box<dyn writer::Job>>,
+    // Dropped in this order: threads end when their sender is gone, and only a connection that may write, closed as the
+    // last, moves the log into the file.
     reads: mpsc::Sender<reader::Query>,
+    _readers: Threads,
+    writes: mpsc::Sender<Box<dyn writer::Job>>,
+    _writer: Threads,
+}
+
+struct Threads(Vec<JoinHandle<()>>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            // One that panicked has told so itself.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Database {
@@ -71,10 +89,10 @@ impl Database {
         let readers = (0..READER_COUNT).map(|_| file.open_reader()).collect::<Result<Vec<_>, _>>()?;
         let name = file.what;
         let (reads, queries) = mpsc::channel(QUEUE_LEN_MAX);
-        reader::start(name, readers, queries)?;
+        let readers = Threads(reader::start(name, readers, queries)?);
         let (writes, jobs) = mpsc::channel(QUEUE_LEN_MAX);
-        writer::start(file, connection, jobs)?;
-        Ok(Self { writes, reads })
+        let writer = Threads(vec![writer::start(file, connection, jobs)?]);
+        Ok(Self { reads, _readers: readers, writes, _writer: writer })
     }
 
     /// Runs `job` in the next group and returns once that is durable. A job that fails undoes only itself.

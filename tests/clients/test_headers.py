@@ -16,6 +16,7 @@ SYSTEM = {
     "ContentDisposition": 'attachment; filename="a b.txt"',
     "ContentEncoding": "gzip",
     "ContentLanguage": "de, en",
+    "WebsiteRedirectLocation": "/elsewhere",
 }
 
 

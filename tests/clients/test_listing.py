@@ -138,7 +138,7 @@ def test_a_page_of_no_keys_is_empty_and_not_truncated(s3, tree):
         "list-type=2&max-keys=abc",
         "encoding-type=base64",
         "list-type=2&continuation-token=",
-        "list-type=2&continuation-token=made-up-%ff",
+        "list-type=2&continuation-token=made-up",
     ],
 )
 def test_a_nonsense_parameter_is_refused(server, tree, query):

@@ -129,7 +129,6 @@ ASKING = {
     "x-amz-acl": "public-read",
     "x-amz-grant-read": 'uri="http://acs.amazonaws.com/groups/global/AllUsers"',
     "x-amz-tagging": "k=v",
-    "x-amz-website-redirect-location": "/elsewhere",
     "x-amz-object-lock-mode": "COMPLIANCE",
     "x-amz-object-lock-legal-hold": "ON",
     "x-amz-storage-class": "GLACIER",

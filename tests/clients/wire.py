@@ -168,7 +168,8 @@ class Wire:
         return self
 
     def shrink_receive_buffer(self) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        # Several segments of loopback (64 KiB each): with less room than one, the sender may only probe.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)
 
     def _more(self) -> bool:
         try:

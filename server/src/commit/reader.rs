@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -40,9 +40,9 @@ pub(super) fn start(
     name: &'static str,
     connections: Vec<Connection>,
     queries: mpsc::Receiver<Query>,
-) -> Result<(), DatabaseError> {
+) -> Result<Vec<JoinHandle<()>>, DatabaseError> {
     let queries = Arc::new(Mutex::new(queries));
-    for (index, connection) in connections.into_iter().enumerate() {
+    let threads = connections.into_iter().enumerate().map(|(index, connection)| {
         let queries = Arc::clone(&queries);
         let next = move || queries.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let body = move || {
@@ -53,7 +53,7 @@ pub(super) fn start(
         thread::Builder::new()
             .name(format!("{name}-reader-{index}"))
             .spawn(body)
-            .map_err(|error| DatabaseError::Unavailable(format!("cannot start its thread: {error}")))?;
-    }
-    Ok(())
+            .map_err(|error| DatabaseError::Unavailable(format!("cannot start its thread: {error}")))
+    });
+    threads.collect()
 }

@@ -145,8 +145,8 @@ async fn jobs_that_wait_are_committed_before_the_threads_end() {
     let held = hold(&database).await;
     let (job, answer) = super::writer::job(|connection| add(connection, "waits"), false);
     database.writes.send(job).await.unwrap();
-    drop(database);
     drop(held);
+    drop(database);
     answer.await.unwrap().unwrap();
     assert_eq!(names(&Database::open(file(folder.path())).unwrap()).await, ["waits"]);
 }
@@ -182,4 +182,16 @@ async fn database_files_are_the_owners_alone() {
         seen += 1;
     }
     assert_eq!(seen, 3, "database, log and its index");
+}
+
+#[tokio::test]
+async fn a_closed_database_is_one_file_that_says_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(file(folder.path())).unwrap();
+    database.write(|connection| add(connection, "kept")).await.unwrap();
+    assert_eq!(names(&database).await, ["kept"]);
+    drop(database);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["test.sqlite"]);
+    assert_eq!(names(&Database::open(file(folder.path())).unwrap()).await, ["kept"]);
 }

@@ -1,7 +1,7 @@
 //! The thread that writes: takes what waits, commits it as one, answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -83,7 +83,7 @@ pub(super) fn start(
     file: DatabaseFile,
     connection: Connection,
     mut jobs: mpsc::Receiver<Box<dyn Job>>,
-) -> Result<(), DatabaseError> {
+) -> Result<JoinHandle<()>, DatabaseError> {
     let name = format!("{}-writer", file.what);
     let mut writer = Writer { file, connection: Some(connection) };
     let body = move || {
@@ -101,7 +101,6 @@ pub(super) fn start(
     thread::Builder::new()
         .name(name)
         .spawn(body)
-        .map(drop)
         .map_err(|error| DatabaseError::Unavailable(format!("cannot start its thread: {error}")))
 }
 

@@ -81,7 +81,7 @@ pub async fn get(store: &Arc<Store>, request: &GetRequest) -> Result<(Head, Plai
         let version = bucket.version(store, &request.key).await?.ok_or(OpError::NoSuchKey)?;
         let (head, parts) = select(store, &bucket, &version, request).await?;
         if let Some(plaintext) = plaintext(store, &version, parts, head.range.clone()).await? {
-            return Ok((head, hold_while(reading, plaintext)));
+            return Ok((head, hold_while(reading, begun(plaintext).await?)));
         }
         // The key or a blob was gone: an overwrite came between, or it is damage.
         let seen = (version.row.write_id, version.row.generation);
@@ -253,6 +253,14 @@ impl Streams {
         let facts = StreamFacts { plain_len: extent.plain_len, commitment: extent.commitment };
         OpenBlob::open(self.store.blobs.as_ref(), extent.blob, &self.key, &context, &facts).await
     }
+}
+
+/// The same plaintext, its first batch opened already: damage there is told before a status line is sent.
+async fn begun(mut plaintext: Plaintext) -> Result<Plaintext, OpError> {
+    Ok(match plaintext.next().await.transpose()? {
+        Some(first) => stream::once(std::future::ready(Ok(first))).chain(plaintext).boxed(),
+        None => plaintext,
+    })
 }
 
 /// Holds something until the last byte was sent; damage found on the way breaks the answer off and is told in the log.

@@ -6,32 +6,35 @@
 mod api;
 mod authenticated;
 mod body;
+mod bucket_name;
 mod checksum;
 mod code;
 pub mod guard;
 mod headers;
+mod last_chunk;
 mod listing;
 mod object;
 mod upload;
 
 use std::sync::Arc;
 
+use s3s::S3Result;
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3Result, validation::AwsNameValidation};
+use s3s::service::S3ServiceBuilder;
 
 use crate::store::Store;
+pub use last_chunk::Complete;
 
 /// The region that this server says it is.
 pub const REGION: &str = "us-east-1";
 
 /// S3 over `store`: requests are authenticated, then answered.
-pub fn service(store: Arc<Store>) -> S3Service {
+pub fn service(store: Arc<Store>) -> Complete {
     let mut builder = S3ServiceBuilder::new(api::Api::new(store.clone()));
     builder.set_auth(AccessKeys(store.clone()));
     builder.set_route(authenticated::SecondLook::new(store));
-    builder.set_validation(AwsNameValidation::new());
-    builder.build()
+    builder.set_validation(bucket_name::BucketNames);
+    Complete(builder.build())
 }
 
 /// Secrets of access keys, opened for each request: one that was removed or altered signs nothing any more.

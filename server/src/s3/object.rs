@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response};
 
@@ -200,7 +201,12 @@ pub(super) fn checksum_type(checksums: &[Checksum]) -> Option<ChecksumType> {
 }
 
 fn streaming(plaintext: Plaintext) -> StreamingBlob {
-    StreamingBlob::wrap(sync_wrapper::SyncStream::new(plaintext))
+    // The HTTP library drops what it has not flushed when a body fails, the status line too: let it flush first.
+    let flushed = plaintext.or_else(|error| async {
+        tokio::task::yield_now().await;
+        Err(error)
+    });
+    StreamingBlob::wrap(sync_wrapper::SyncStream::new(Box::pin(flushed)))
 }
 
 /// What GET and HEAD both answer about an object.
