@@ -2,6 +2,7 @@
 //!
 //! Only the names of the call and of its return value go into a text: never an argument.
 
+use super::pin::RefusedPin;
 use crate::error::KeyError;
 use cryptoki::error::Error;
 
@@ -13,7 +14,12 @@ pub(crate) enum Failure {
     /// The module or token is lost: only a new process helps (C_Finalize beside a call in flight kills most modules).
     Lost(String),
     /// The token refused the PIN, or would lock at the next wrong one: not to be tried again with the same PIN.
-    PinRefused(String),
+    PinRefused {
+        /// What is told.
+        what: String,
+        /// By which that PIN is known again; nothing where none was tried.
+        refused: Option<RefusedPin>,
+    },
 }
 
 impl Failure {
@@ -25,7 +31,7 @@ impl Failure {
         match self {
             Self::Call(error) => error,
             Self::Lost(reason) => KeyError::Away { reason },
-            Self::PinRefused(what) => KeyError::Misconfigured(what),
+            Self::PinRefused { what, .. } => KeyError::Misconfigured(what),
         }
     }
 }

@@ -3,9 +3,11 @@
 //! A frame is its length (4 bytes, at most [`FRAME_LEN_MAX`]) and its body: kind (1 byte), then fields. Replies come in
 //! the order of requests. Bodies carry data keys, so every buffer is wiped; none carries a PIN.
 
+use crate::doctor::{BenchPlan, DoctorPlan};
 use crate::error::KeyError;
-use crate::pkcs11::{Failure, PinSource, TokenSelector};
+use crate::pkcs11::{Failure, OpenToken, OpenedToken, Pattern, PinSource, RefusedPin, TokenSelector};
 use crate::provider::{Alias, CreatedKey, KnownKey, MasterKeyId, Version};
+use crate::rung::Rung;
 use crate::wire::{Malformed, Reader, Writer};
 use crate::wrapped::WrappedKey;
 use std::ffi::OsString;
@@ -25,9 +27,7 @@ const CALL_LEN: usize = 512;
 pub(crate) enum Request {
     /// First frame: load the module and log in.
     Open {
-        module: PathBuf,
-        token: TokenSelector,
-        pin: PinSource,
+        token: OpenToken,
         known: Vec<KnownKey>,
     },
     /// More, or other, known keys.
@@ -47,6 +47,23 @@ pub(crate) enum Request {
         alias: Alias,
         version: Version,
     },
+    /// Every master key on the token.
+    List,
+    Adopt(MasterKeyId),
+    /// Take CKA_ENCRYPT from a key, or give it back.
+    SetWraps {
+        master: MasterKeyId,
+        wraps: bool,
+    },
+    Destroy {
+        alias: Alias,
+        version: Version,
+        master: MasterKeyId,
+    },
+    /// Only frame: what this module and token are and do.
+    Doctor(OpenToken, DoctorPlan),
+    /// How fast the module is in this process, without frames.
+    Bench(BenchPlan),
     /// Only frame: make a token for development.
     MakeToken {
         module: PathBuf,
@@ -58,8 +75,12 @@ pub(crate) enum Request {
 
 /// What the worker answers.
 pub(crate) enum Reply {
-    /// To `Open`: ready, with what an administrator should read.
-    Opened(Vec<String>),
+    /// To `Open`: ready.
+    Opened(OpenedToken),
+    /// To `Know`: what an administrator should read.
+    Noted(Vec<String>),
+    /// A list or a report, as JSON.
+    Json(String),
     Done,
     Wrapped(WrappedKey),
     Unwrapped(DataKey),
@@ -71,11 +92,9 @@ impl Request {
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Writer::with_capacity(CALL_LEN);
         match self {
-            Self::Open { module, token, pin, known } => {
+            Self::Open { token, known } => {
                 out.u8(1);
-                put_path(&mut out, module);
-                put_token(&mut out, token);
-                put_pin_source(&mut out, pin);
+                put_open(&mut out, token);
                 put_known(&mut out, known);
             }
             Self::Know(known) => {
@@ -106,6 +125,34 @@ impl Request {
                 put_path(&mut out, pin_file);
                 put_path(&mut out, so_pin_file);
             }
+            Self::List => out.u8(8),
+            Self::Adopt(master) => {
+                out.u8(9);
+                out.array(master.as_bytes());
+            }
+            Self::SetWraps { master, wraps } => {
+                out.u8(10);
+                out.array(master.as_bytes());
+                out.u8((*wraps).into());
+            }
+            Self::Destroy { alias, version, master } => {
+                out.u8(11);
+                out.bytes(alias.as_str().as_bytes());
+                out.u32(version.0);
+                out.array(master.as_bytes());
+            }
+            Self::Doctor(token, plan) => {
+                out.u8(12);
+                put_open(&mut out, token);
+                out.u32(plan.calls);
+                out.u32(plan.sessions);
+            }
+            Self::Bench(plan) => {
+                out.u8(13);
+                out.array(plan.master.as_bytes());
+                out.u32(plan.sessions);
+                out.u32(plan.milliseconds);
+            }
         }
         out.finish()
     }
@@ -113,12 +160,7 @@ impl Request {
     pub(crate) fn decode(body: &[u8]) -> Result<Self, Malformed> {
         let mut input = Reader::new(body);
         let request = match input.u8()? {
-            1 => Self::Open {
-                module: path(&mut input)?,
-                token: token(&mut input)?,
-                pin: pin_source(&mut input)?,
-                known: known(&mut input)?,
-            },
+            1 => Self::Open { token: open(&mut input)?, known: known(&mut input)? },
             2 => Self::Know(known(&mut input)?),
             3 => Self::Probe,
             4 => Self::Wrap {
@@ -134,6 +176,20 @@ impl Request {
                 pin_file: path(&mut input)?,
                 so_pin_file: path(&mut input)?,
             },
+            8 => Self::List,
+            9 => Self::Adopt(MasterKeyId::new(input.array()?)),
+            10 => Self::SetWraps { master: MasterKeyId::new(input.array()?), wraps: flag(&mut input)? },
+            11 => Self::Destroy {
+                alias: alias(&mut input)?,
+                version: Version(input.u32()?),
+                master: MasterKeyId::new(input.array()?),
+            },
+            12 => Self::Doctor(open(&mut input)?, DoctorPlan { calls: input.u32()?, sessions: input.u32()? }),
+            13 => Self::Bench(BenchPlan {
+                master: MasterKeyId::new(input.array()?),
+                sessions: input.u32()?,
+                milliseconds: input.u32()?,
+            }),
             _ => return Err(Malformed),
         };
         input.finish()?;
@@ -142,7 +198,7 @@ impl Request {
 
     /// Whether asking twice is as good as once. A key made twice is one key too many on the token.
     pub(crate) fn may_repeat(&self) -> bool {
-        !matches!(self, Self::Create { .. } | Self::MakeToken { .. })
+        !matches!(self, Self::Create { .. } | Self::MakeToken { .. } | Self::Doctor(..) | Self::Bench(_))
     }
 }
 
@@ -150,10 +206,19 @@ impl Reply {
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Writer::with_capacity(CALL_LEN);
         match self {
-            Self::Opened(notes) => {
+            Self::Opened(opened) => {
                 out.u8(1);
-                out.u32(u32::try_from(notes.len()).unwrap_or(u32::MAX));
-                notes.iter().for_each(|note| out.bytes(note.as_bytes()));
+                out.bytes(opened.serial.as_bytes());
+                put_patterns(&mut out, &opened.patterns);
+                put_notes(&mut out, &opened.notes);
+            }
+            Self::Noted(notes) => {
+                out.u8(7);
+                put_notes(&mut out, notes);
+            }
+            Self::Json(text) => {
+                out.u8(8);
+                out.bytes(text.as_bytes());
             }
             Self::Done => out.u8(2),
             Self::Wrapped(wrapped) => {
@@ -182,10 +247,11 @@ impl Reply {
     pub(crate) fn decode(body: &[u8]) -> Result<Self, Malformed> {
         let mut input = Reader::new(body);
         let reply = match input.u8()? {
-            1 => {
-                let count = input.u32()?;
-                Self::Opened((0..count).map(|_| input.text()).collect::<Result<_, _>>()?)
-            }
+            1 => Self::Opened(OpenedToken {
+                serial: input.text()?,
+                patterns: patterns(&mut input)?,
+                notes: notes(&mut input)?,
+            }),
             2 => Self::Done,
             3 => Self::Wrapped(wrapped(&mut input)?),
             4 => Self::Unwrapped(data_key(&mut input)?),
@@ -196,6 +262,8 @@ impl Reply {
                 canary: wrapped(&mut input)?,
             }),
             6 => Self::Failed(failure(&mut input)?),
+            7 => Self::Noted(notes(&mut input)?),
+            8 => Self::Json(input.text()?),
             _ => return Err(Malformed),
         };
         input.finish()?;
@@ -229,6 +297,83 @@ pub(super) fn receive(socket: &mut impl Read) -> io::Result<Option<Zeroizing<Vec
     let mut body = Zeroizing::new(vec![0; len]);
     socket.read_exact(&mut body)?;
     Ok(Some(body))
+}
+
+fn put_open(out: &mut Writer, wanted: &OpenToken) {
+    put_path(out, &wanted.module);
+    put_token(out, &wanted.token);
+    put_pin_source(out, &wanted.pin);
+    put_optional(out, wanted.serial.as_ref(), |out, serial| out.bytes(serial.as_bytes()));
+    put_optional(out, wanted.refused.as_ref(), put_refused);
+    out.u8(wanted.may_be_extractable.into());
+    out.bytes(&wanted.rungs.iter().map(|rung| *rung as u8).collect::<Vec<u8>>());
+    put_optional(out, wanted.patterns.as_ref(), |out, patterns| put_patterns(out, patterns));
+}
+
+fn open(input: &mut Reader<'_>) -> Result<OpenToken, Malformed> {
+    Ok(OpenToken {
+        module: path(input)?,
+        token: token(input)?,
+        pin: pin_source(input)?,
+        serial: optional(input, Reader::text)?,
+        refused: optional(input, refused)?,
+        may_be_extractable: flag(input)?,
+        rungs: input
+            .bytes()?
+            .iter()
+            .map(|number| Rung::try_from(*number).map_err(|_| Malformed))
+            .collect::<Result<_, _>>()?,
+        patterns: optional(input, patterns)?,
+    })
+}
+
+fn put_optional<T>(out: &mut Writer, value: Option<&T>, put: impl FnOnce(&mut Writer, &T)) {
+    out.u8(value.is_some().into());
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn optional<'a, T>(
+    input: &mut Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    if flag(input)? { read(input).map(Some) } else { Ok(None) }
+}
+
+fn flag(input: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match input.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed),
+    }
+}
+
+fn put_refused(out: &mut Writer, refused: &RefusedPin) {
+    out.array(&refused.salt);
+    out.array(&refused.mark.to_be_bytes());
+}
+
+fn refused(input: &mut Reader<'_>) -> Result<RefusedPin, Malformed> {
+    Ok(RefusedPin { salt: input.array()?, mark: u16::from_be_bytes(input.array()?) })
+}
+
+fn put_patterns(out: &mut Writer, patterns: &[Pattern]) {
+    out.bytes(&patterns.iter().map(|pattern| pattern.number()).collect::<Vec<u8>>());
+}
+
+fn patterns(input: &mut Reader<'_>) -> Result<Vec<Pattern>, Malformed> {
+    input.bytes()?.iter().map(|number| Pattern::by_number(*number).ok_or(Malformed)).collect()
+}
+
+fn put_notes(out: &mut Writer, notes: &[String]) {
+    out.u32(u32::try_from(notes.len()).unwrap_or(u32::MAX));
+    notes.iter().for_each(|note| out.bytes(note.as_bytes()));
+}
+
+fn notes(input: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
+    let count = input.u32()?;
+    (0..count).map(|_| input.text()).collect()
 }
 
 fn put_path(out: &mut Writer, path: &Path) {
@@ -294,6 +439,7 @@ fn put_known(out: &mut Writer, known: &[KnownKey]) {
         out.array(key.id.as_bytes());
         out.bytes(&key.canary.encode());
         out.u8(key.current.into());
+        out.u8(key.enabled.into());
     }
 }
 
@@ -305,7 +451,8 @@ fn known(input: &mut Reader<'_>) -> Result<Vec<KnownKey>, Malformed> {
             version: Version(input.u32()?),
             id: MasterKeyId::new(input.array()?),
             canary: wrapped(input)?,
-            current: input.u8()? == 1,
+            current: flag(input)?,
+            enabled: flag(input)?,
         })
     };
     (0..count).map(|_| one()).collect()
@@ -330,7 +477,10 @@ fn put_failure(out: &mut Writer, failure: &Failure) {
     };
     match failure {
         Failure::Lost(reason) => text(out, 1, reason),
-        Failure::PinRefused(what) => text(out, 2, what),
+        Failure::PinRefused { what, refused } => {
+            text(out, 2, what);
+            put_optional(out, refused.as_ref(), put_refused);
+        }
         Failure::Call(KeyError::Away { reason }) => text(out, 3, reason),
         Failure::Call(KeyError::Misconfigured(what)) => text(out, 4, what),
         Failure::Call(KeyError::NoSuchAlias { alias }) => text(out, 5, alias.as_str()),
@@ -339,18 +489,25 @@ fn put_failure(out: &mut Writer, failure: &Failure) {
             out.array(id.as_bytes());
         }
         Failure::Call(KeyError::Refused) => out.u8(7),
+        Failure::Call(KeyError::Superseded { alias }) => text(out, 8, alias.as_str()),
+        Failure::Call(KeyError::Disabled { id }) => {
+            out.u8(9);
+            out.array(id.as_bytes());
+        }
     }
 }
 
 fn failure(input: &mut Reader<'_>) -> Result<Failure, Malformed> {
     Ok(match input.u8()? {
         1 => Failure::Lost(input.text()?),
-        2 => Failure::PinRefused(input.text()?),
+        2 => Failure::PinRefused { what: input.text()?, refused: optional(input, refused)? },
         3 => Failure::Call(KeyError::Away { reason: input.text()? }),
         4 => Failure::Call(KeyError::Misconfigured(input.text()?)),
         5 => Failure::Call(KeyError::NoSuchAlias { alias: alias(input)? }),
         6 => Failure::Call(KeyError::UnknownMasterKey { id: MasterKeyId::new(input.array()?) }),
         7 => Failure::Call(KeyError::Refused),
+        8 => Failure::Call(KeyError::Superseded { alias: alias(input)? }),
+        9 => Failure::Call(KeyError::Disabled { id: MasterKeyId::new(input.array()?) }),
         _ => return Err(Malformed),
     })
 }
@@ -373,8 +530,19 @@ mod tests {
             id: MasterKeyId::new([3; 16]),
             canary: wrapped_sample(),
             current: true,
+            enabled: false,
         }];
-        let open = |token, pin| Request::Open { module: "/m.so".into(), token, pin, known: known.clone() };
+        let open_token = |token, pin| OpenToken {
+            module: "/m.so".into(),
+            token,
+            pin,
+            serial: Some("s".into()),
+            refused: Some(RefusedPin { salt: [1; 16], mark: 7 }),
+            may_be_extractable: true,
+            rungs: Rung::ALL.to_vec(),
+            patterns: Some(vec![Pattern::KeyWrap]),
+        };
+        let open = |token, pin| Request::Open { token: open_token(token, pin), known: known.clone() };
         vec![
             open(TokenSelector::Label("a".into()), PinSource::File("/pin".into())),
             open(TokenSelector::Serial("b".into()), PinSource::Credential("pin".into())),
@@ -387,7 +555,16 @@ mod tests {
                 key: DataKey::from_bytes(&mut [6; 32]),
             },
             Request::Unwrap { wrapped: wrapped_sample(), context: [4; 32] },
-            Request::Create { alias, version: Version(8) },
+            Request::Create { alias: alias.clone(), version: Version(8) },
+            Request::List,
+            Request::Adopt(MasterKeyId::new([3; 16])),
+            Request::SetWraps { master: MasterKeyId::new([3; 16]), wraps: true },
+            Request::Destroy { alias, version: Version(8), master: MasterKeyId::new([3; 16]) },
+            Request::Doctor(
+                open_token(TokenSelector::Slot(1), PinSource::File("/pin".into())),
+                DoctorPlan { calls: 1, sessions: 2 },
+            ),
+            Request::Bench(BenchPlan { master: MasterKeyId::new([3; 16]), sessions: 1, milliseconds: 2 }),
             Request::MakeToken {
                 module: "/m.so".into(),
                 label: "l".into(),
@@ -402,7 +579,9 @@ mod tests {
         let alias = Alias::default_alias();
         let failures = [
             Failure::Lost("l".into()),
-            Failure::PinRefused("p".into()),
+            Failure::PinRefused { what: "p".into(), refused: Some(RefusedPin { salt: [1; 16], mark: 7 }) },
+            Failure::Call(KeyError::Superseded { alias: alias.clone() }),
+            Failure::Call(KeyError::Disabled { id }),
             Failure::Call(KeyError::away("a")),
             Failure::Call(KeyError::Misconfigured("m".into())),
             Failure::Call(KeyError::NoSuchAlias { alias: alias.clone() }),
@@ -410,7 +589,13 @@ mod tests {
             Failure::Call(KeyError::Refused),
         ];
         let mut all = vec![
-            Reply::Opened(vec!["note".into(), String::new()]),
+            Reply::Opened(OpenedToken {
+                serial: "s".into(),
+                patterns: vec![Pattern::Oaep],
+                notes: vec!["note".into(), String::new()],
+            }),
+            Reply::Noted(vec!["note".into()]),
+            Reply::Json("{}".into()),
             Reply::Done,
             Reply::Wrapped(wrapped_sample()),
             Reply::Unwrapped(DataKey::from_bytes(&mut [6; 32])),

@@ -8,6 +8,7 @@ mod child;
 mod config;
 mod frame;
 mod process;
+mod refusal;
 mod state;
 mod supervisor;
 

@@ -2,20 +2,24 @@
 //!
 //! One plain thread tends each worker: it takes calls from a bounded queue, a few at a time, and gives them to its
 //! process in one write. The process answers in order, so the call at the head is the one that hangs: it costs its
-//! caller the deadline and the worker its life; those behind it are tried once more. While no worker can open the
+//! caller the deadline and the worker its life; those behind it are tried once more, by whichever worker is free. While no worker can open the
 //! token, callers are told so at once. Nothing here knows of a runtime.
 
 use super::config::{ModuleConfig, WorkerCommand};
 use super::frame::{Reply, Request};
-use super::process::{Process, Silence};
-use super::state::{Pool, Standing};
+use super::process::{Process, Silence, ask_once};
+use super::state::{Pool, Standing, note};
+use crate::doctor::{BenchPlan, DoctorPlan, DoctorReport, InProcess};
 use crate::error::KeyError;
 use crate::pkcs11::Failure;
-use crate::provider::{Alias, CreatedKey, Health, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, Version};
+use crate::provider::{
+    Alias, CreatedKey, Health, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, TokenKey, Version,
+};
 use crate::wrapped::WrappedKey;
 use async_trait::async_trait;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select};
+use crossbeam_channel::{Receiver, Sender, TrySendError, select};
 use futures_channel::oneshot;
+use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,6 +28,9 @@ use strongroom_engine::{ContextDigest, DataKey};
 
 /// Most calls given to a worker in one write.
 const BATCH_MAX: usize = 16;
+
+/// Making an RSA key pair alone takes some devices half a minute.
+const DOCTOR_DEADLINE: Duration = Duration::from_secs(120);
 
 /// One call that waits for its reply.
 struct Call {
@@ -54,11 +61,19 @@ impl Supervisor {
     /// Fails only where the operating system gives no thread.
     pub fn start(command: WorkerCommand, config: ModuleConfig, known: Vec<KnownKey>) -> Result<Self, KeyError> {
         let (calls, queue) = crossbeam_channel::bounded(config.limits.waiting);
+        // Holds at most what the workers have in hand, and each call once.
+        let (again, left_behind) = crossbeam_channel::unbounded();
         let workers = config.limits.workers.max(1);
         let pool = Arc::new(Pool::new(command, config, workers));
         pool.register(known);
         for index in 0..workers {
-            let mut tender = Tender { pool: pool.clone(), index, queue: queue.clone(), again: VecDeque::new() };
+            let mut tender = Tender {
+                pool: pool.clone(),
+                index,
+                queue: queue.clone(),
+                again: again.clone(),
+                left_behind: left_behind.clone(),
+            };
             let life = move || while catch_unwind(AssertUnwindSafe(|| tender.tend())).is_err() {};
             std::thread::Builder::new().name(format!("hsm-{index}")).spawn(life).map_err(|error| {
                 KeyError::Misconfigured(format!("the operating system gives no thread for an HSM worker: {error}"))
@@ -70,6 +85,27 @@ impl Supervisor {
     /// Process ids of the workers that are ready, for status pages.
     pub fn worker_ids(&self) -> Vec<u32> {
         self.pool.worker_ids()
+    }
+
+    /// Serial of the token, once a worker has opened it: to be remembered with the master keys.
+    pub fn token_serial(&self) -> Option<String> {
+        self.pool.serial()
+    }
+
+    /// What the module and token are and do, with what to do about each line that is not well. A worker of its own asks,
+    /// so that what hangs or crashes costs nobody else.
+    pub fn doctor(command: &WorkerCommand, config: &ModuleConfig, plan: DoctorPlan) -> DoctorReport {
+        let request = Request::Doctor(config.open_token(), plan);
+        let answer = ask_once(command, &config.environment, DOCTOR_DEADLINE, &request);
+        match answer.and_then(from_json) {
+            Ok(report) => report,
+            Err(error) => DoctorReport::failed(&error),
+        }
+    }
+
+    /// How many wraps or unwraps the module does in one worker without frames, by threads with a session each.
+    pub(crate) async fn bench_in_process(&self, plan: BenchPlan) -> Result<InProcess, KeyError> {
+        from_json(self.call(Request::Bench(plan)).await?)
     }
 
     async fn call(&self, request: Request) -> Result<Reply, KeyError> {
@@ -89,7 +125,7 @@ impl Supervisor {
 #[async_trait]
 impl MasterKeys for Supervisor {
     async fn wrap(&self, alias: &Alias, key: &DataKey, context: &ContextDigest) -> Result<WrappedKey, KeyError> {
-        let (master, _) = self.current(alias).ok_or_else(|| KeyError::NoSuchAlias { alias: alias.clone() })?;
+        let master = self.pool.to_wrap(alias)?;
         let key = DataKey::from_bytes(&mut key.expose().clone());
         match self.call(Request::Wrap { master, context: *context.as_bytes(), key }).await? {
             Reply::Wrapped(wrapped) => Ok(wrapped),
@@ -98,9 +134,7 @@ impl MasterKeys for Supervisor {
     }
 
     async fn unwrap(&self, wrapped: &WrappedKey, context: &ContextDigest) -> Result<DataKey, KeyError> {
-        if !self.pool.knows(&wrapped.master) {
-            return Err(KeyError::UnknownMasterKey { id: wrapped.master });
-        }
+        self.pool.may_unwrap(&wrapped.master)?;
         match self.call(Request::Unwrap { wrapped: wrapped.clone(), context: *context.as_bytes() }).await? {
             Reply::Unwrapped(key) => Ok(key),
             _ => Err(nonsense()),
@@ -134,6 +168,40 @@ impl MasterKeyAdmin for Supervisor {
     fn register(&self, known: Vec<KnownKey>) {
         self.pool.register(known);
     }
+
+    fn forget(&self, id: &MasterKeyId) {
+        self.pool.forget(id);
+    }
+
+    async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError> {
+        from_json(self.call(Request::List).await?)
+    }
+
+    async fn adopt_master_key(&self, id: &MasterKeyId) -> Result<CreatedKey, KeyError> {
+        match self.call(Request::Adopt(*id)).await? {
+            Reply::Created(created) => Ok(created),
+            _ => Err(nonsense()),
+        }
+    }
+
+    async fn retire_master_key(&self, id: &MasterKeyId) -> Result<(), KeyError> {
+        self.call(Request::SetWraps { master: *id, wraps: false }).await.map(drop)
+    }
+
+    async fn reinstate_master_key(&self, id: &MasterKeyId) -> Result<(), KeyError> {
+        self.call(Request::SetWraps { master: *id, wraps: true }).await.map(drop)
+    }
+
+    async fn destroy_master_key(&self, alias: &Alias, version: Version, id: &MasterKeyId) -> Result<(), KeyError> {
+        self.call(Request::Destroy { alias: alias.clone(), version, master: *id }).await.map(drop)
+    }
+}
+
+fn from_json<T: DeserializeOwned>(reply: Reply) -> Result<T, KeyError> {
+    match reply {
+        Reply::Json(text) => serde_json::from_str(&text).map_err(|_| nonsense()),
+        _ => Err(nonsense()),
+    }
 }
 
 fn nonsense() -> KeyError {
@@ -163,8 +231,10 @@ struct Tender {
     pool: Arc<Pool>,
     index: usize,
     queue: Receiver<Call>,
-    /// Calls that a worker left behind when it ended: first for its successor.
-    again: VecDeque<Call>,
+    /// Takes the calls that a worker left behind when it ended.
+    again: Sender<Call>,
+    /// Gives them to whichever worker is free first.
+    left_behind: Receiver<Call>,
 }
 
 impl Tender {
@@ -202,7 +272,6 @@ impl Tender {
 
     /// Answers callers while no worker is ready; the others' callers wait for them. Says whether all is over.
     fn turn_away_for(&mut self, pause: Duration, error: &KeyError) -> bool {
-        self.again.drain(..).for_each(|call| call.answer(Err(error.clone())));
         let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -210,10 +279,13 @@ impl Tender {
                 std::thread::sleep(left);
                 return false;
             }
-            match self.queue.recv_timeout(left) {
-                Ok(call) => call.answer(Err(error.clone())),
-                Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => return true,
+            select! {
+                recv(self.queue) -> call => match call {
+                    Ok(call) => call.answer(Err(error.clone())),
+                    Err(_) => return true,
+                },
+                recv(self.left_behind) -> call => call.into_iter().for_each(|call| call.answer(Err(error.clone()))),
+                default(left) => return false,
             }
         }
     }
@@ -256,19 +328,19 @@ impl Tender {
     fn next_batch(&mut self, pace: &Pace, gone: &Receiver<()>) -> Next {
         let limits = &self.pool.config.limits;
         let mut batch = VecDeque::new();
-        if self.again.is_empty() {
-            select! {
-                recv(self.queue) -> call => match call {
-                    Ok(call) => batch.extend(self.still_wanted(call)),
-                    Err(_) => return Next::Closed,
-                },
-                recv(gone) -> _ => return Next::Gone,
-                default(limits.probe_every) => return Next::Batch(batch),
-            }
+        select! {
+            recv(self.left_behind) -> call => call.into_iter().for_each(|call| batch.extend(self.still_wanted(call))),
+            recv(self.queue) -> call => match call {
+                Ok(call) => batch.extend(self.still_wanted(call)),
+                Err(_) => return Next::Closed,
+            },
+            recv(gone) -> _ => return Next::Gone,
+            default(limits.probe_every) => return Next::Batch(batch),
         }
         let room = pace.batch_max().min(1 + self.queue.len() / limits.workers.max(1));
         while batch.len() < room {
-            let Some(call) = self.again.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
+            let waiting = self.left_behind.try_recv().or_else(|_| self.queue.try_recv());
+            let Ok(call) = waiting else { break };
             batch.extend(self.still_wanted(call));
         }
         Next::Batch(batch)
@@ -292,6 +364,10 @@ impl Tender {
         match process.ask(request) {
             Ok(Reply::Failed(Failure::Call(_))) => Ok(()),
             Ok(Reply::Failed(failure)) => Err(failure.into_error()),
+            Ok(Reply::Noted(notes)) => {
+                note(self.index, &notes);
+                Ok(())
+            }
             Ok(_) => Ok(()),
             Err(silence) => Err(self.explain(&silence)),
         }
@@ -337,7 +413,8 @@ impl Tender {
                 )));
             } else {
                 call.is_repeat = true;
-                self.again.push_back(call);
+                // Fails only where no tender is left, and this one holds an end of it.
+                let _ = self.again.send(call);
             }
         }
     }
