@@ -1,0 +1,42 @@
+//! Initialises a token for this crate's tests: `init_token MODULE SLOT LABEL SO_PIN PIN`. Slot `-` is the first one.
+//!
+//! Where the module ships with a security officer's PIN that must be changed (opencryptoki: 87654321), it is changed to
+//! SO_PIN; where a user PIN must be changed after it was set, it is set to another first.
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [path, slot, label, so_pin, pin] = args.as_slice() else { return Err("five arguments".into()) };
+    let module = Pkcs11::new(path)?;
+    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
+    let slots = module.get_slots_with_token()?;
+    let find = |slots: Vec<Slot>| match slot.as_str() {
+        "-" => slots.first().copied(),
+        number => slots.into_iter().find(|slot| slot.id().to_string() == *number),
+    };
+    let found = find(slots).ok_or("no such slot")?;
+    let so_pin = AuthPin::new(so_pin.as_str().into());
+    let pin = AuthPin::new(pin.as_str().into());
+    let shipped = AuthPin::new("87654321".into());
+    if module.init_token(found, &so_pin, label).is_err() {
+        module.init_token(found, &shipped, label)?;
+        let session = module.open_rw_session(found)?;
+        session.login(UserType::So, Some(&shipped))?;
+        session.set_pin(&shipped, &so_pin)?;
+        session.logout()?;
+    }
+    let session = module.open_rw_session(found)?;
+    session.login(UserType::So, Some(&so_pin))?;
+    let first = AuthPin::new("12345670".into());
+    session.init_pin(&first)?;
+    session.logout()?;
+    session.login(UserType::User, Some(&first))?;
+    session.set_pin(&first, &pin)?;
+    session.logout()?;
+    Ok(())
+}
