@@ -1,9 +1,11 @@
 //! Initialises a token for this crate's tests: `init_token MODULE SLOT LABEL SO_PIN PIN`. Slot `-` is the first one.
 //!
 //! Where the module ships with a security officer's PIN that must be changed (opencryptoki: 87654321), it is changed to
-//! SO_PIN; where a user PIN must be changed after it was set, it is set to another first.
+//! SO_PIN; where a user PIN must be changed after it was set, it is set to another first. A token that takes PIN already is
+//! emptied instead: opencryptoki 3.8 is of no more use once it was initialised under a PIN of the officer's own.
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
@@ -23,8 +25,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let so_pin = AuthPin::new(so_pin.as_str().into());
     let pin = AuthPin::new(pin.as_str().into());
     let shipped = AuthPin::new("87654321".into());
-    if module.init_token(found, &so_pin, label).is_err() {
-        module.init_token(found, &shipped, label)?;
+    if let Ok(session) = module.open_rw_session(found)
+        && session.login(UserType::User, Some(&pin)).is_ok()
+    {
+        for class in [ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+            for object in session.find_objects(&[Attribute::Class(class)])? {
+                session.destroy_object(object)?;
+            }
+        }
+        return Ok(());
+    }
+    let is_shipped = module.init_token(found, &shipped, label).is_ok();
+    if !is_shipped {
+        module.init_token(found, &so_pin, label)?;
+    }
+    if is_shipped {
         let session = module.open_rw_session(found)?;
         session.login(UserType::So, Some(&shipped))?;
         session.set_pin(&shipped, &so_pin)?;

@@ -71,7 +71,13 @@ fn key_wrap(token: &Token) -> Result<(), Failed> {
         for test in &group.tests {
             let session = token.session()?;
             let key = aes_key(&session, &test.key)?;
-            tally.judge(test.tc_id, test.result, &test.pt, session.decrypt(&Mechanism::AesKeyWrap, key, &test.ct));
+            // Those without a ciphertext say what must not be wrapped.
+            if test.ct.is_empty() {
+                let wrapped = session.encrypt(&Mechanism::AesKeyWrap, key, &test.pt);
+                tally.judge_refusal(test.tc_id, wrapped.is_ok_and(|bytes| !bytes.is_empty()));
+            } else {
+                tally.judge(test.tc_id, test.result, &test.pt, session.decrypt(&Mechanism::AesKeyWrap, key, &test.ct));
+            }
         }
     }
     tally.end()
@@ -155,6 +161,14 @@ impl Tally {
         } else {
             let seen = opened.map_or_else(|error| format!("{error:?}"), |_| "opened".to_owned());
             self.wrong.push(format!("vector {id} ({expected:?}): {seen}"));
+        }
+    }
+
+    fn judge_refusal(&mut self, id: usize, wrapped: bool) {
+        if wrapped {
+            self.wrong.push(format!("vector {id}: wrapped what has no whole number of blocks"));
+        } else {
+            self.held += 1;
         }
     }
 

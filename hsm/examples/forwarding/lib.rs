@@ -118,8 +118,7 @@ fn version_3(library: &Pkcs11) -> Option<CK_FUNCTION_LIST_3_0> {
     }
     let mut interface = std::ptr::null_mut();
     // SAFETY: `interface` is a valid place for the pointer; the name and the version may be null.
-    let value =
-        unsafe { library.C_GetInterface(std::ptr::null_mut(), std::ptr::null_mut(), &raw mut interface, 0) };
+    let value = unsafe { library.C_GetInterface(std::ptr::null_mut(), std::ptr::null_mut(), &raw mut interface, 0) };
     if value != CKR_OK || interface.is_null() {
         return None;
     }

@@ -3,7 +3,7 @@
 //! Nothing is made, changed or destroyed because a key was not found, and nothing is destroyed but by the id and the label
 //! that Strongroom gave it.
 
-use super::failure::{Failure, describe, lost};
+use super::failure::{Failure, lost};
 use super::mechanism::{self, Master, Pattern};
 use super::object::{self, Found, label, read_label, signer_id, told};
 use super::{TokenKeys, generate};
@@ -17,17 +17,18 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 impl TokenKeys {
     /// Makes a key and its canary, for the first rung in order that the token does. It does not wrap before the keyring
     /// knows it.
     pub(crate) fn create(&mut self, alias: Alias, version: Version) -> Result<CreatedKey, Failure> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|_| Failure::misconfigured("the operating system gave no random bytes"))?;
-        let id = MasterKeyId::new(bytes);
         let session = self.writable()?;
         let pattern = self.pattern_for_new()?;
-        let made = generate::make(&session, pattern.rung(), &alias, version, &id)?;
+        let (id, made) = patiently(|| {
+            let id = fresh_id()?;
+            Ok((id, generate::make(&session, pattern.rung(), &alias, version, &id)?))
+        })?;
         let canary = self.make_canary(&session, pattern, &made.master, &id).map_err(|why| {
             let left = made.destroy(&session);
             Failure::misconfigured(format!(
@@ -89,11 +90,12 @@ impl TokenKeys {
             KeyKind::Rsa => ObjectClass::PUBLIC_KEY,
         };
         for handle in objects(&session, class, id).map_err(|error| lost(&error))? {
-            session.update_attributes(handle, &[Attribute::Encrypt(wraps)]).map_err(|error| {
+            let change = || session.update_attributes(handle, &[Attribute::Encrypt(wraps)]);
+            patiently(|| change().map_err(|error| lost(&error))).map_err(|failure| {
+                let Failure::Lost(reason) = failure else { return failure };
                 Failure::misconfigured(format!(
-                    "the token does not change CKA_ENCRYPT of master key {id} ({}): the keyring alone keeps it from \
-                     wrapping",
-                    describe(&error)
+                    "the token does not change CKA_ENCRYPT of master key {id} ({reason}): the keyring alone keeps it \
+                     from wrapping"
                 ))
             })?;
         }
@@ -123,9 +125,7 @@ impl TokenKeys {
             }
             Ok(())
         };
-        destroy().map_err(|error| {
-            Failure::misconfigured(format!("the token does not destroy master key {id}: {}", describe(&error)))
-        })
+        patiently(|| destroy().map_err(|error| lost(&error)))
     }
 
     /// Aliases of which the token holds a later version than the keyring knows: their versions here may be about to be
@@ -199,6 +199,24 @@ impl TokenKeys {
     fn writable(&self) -> Result<Rc<Session>, Failure> {
         self.door.writable().map_err(|error| lost(&error))
     }
+}
+
+/// Some modules answer an error while another process writes to the token: a change is tried again for a while.
+fn patiently<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match work() {
+            Err(Failure::Lost(_)) if pause < Duration::from_millis(500) => std::thread::sleep(pause),
+            result => return result,
+        }
+        pause *= 2;
+    }
+}
+
+fn fresh_id() -> Result<MasterKeyId, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| Failure::misconfigured("the operating system gave no random bytes"))?;
+    Ok(MasterKeyId::new(bytes))
 }
 
 fn objects(session: &Session, class: ObjectClass, id: &MasterKeyId) -> Result<Vec<ObjectHandle>, Error> {

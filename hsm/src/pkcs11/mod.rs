@@ -73,6 +73,8 @@ pub(crate) struct TokenKeys {
     rungs: Vec<Rung>,
     habits: Habits,
     known: KnownKeys,
+    /// Known keys that were not to be found when this process opened the token.
+    gone: HashSet<MasterKeyId>,
     /// Aliases of which the token holds a later version than the keyring.
     outgrown: HashSet<Alias>,
     generation: Option<Generation>,
@@ -103,6 +105,7 @@ impl TokenKeys {
             rungs: wanted.rungs.clone(),
             habits,
             known: KnownKeys::default(),
+            gone: HashSet::new(),
             outgrown: HashSet::new(),
             generation: None,
         };
@@ -119,6 +122,7 @@ impl TokenKeys {
             rungs: wanted.rungs.clone(),
             habits: Habits { aes: None, may_be_extractable: wanted.may_be_extractable },
             known: KnownKeys::default(),
+            gone: HashSet::new(),
             outgrown: HashSet::new(),
             generation: None,
         }
@@ -196,7 +200,20 @@ impl TokenKeys {
         match trouble {
             Trouble::Final(error) => Err(Failure::Call(error)),
             Trouble::Call(reason) => Err(self.judge(known, &reason)),
-            Trouble::Absent => Err(self.judge(known, "no key has this id")),
+            Trouble::Absent => {
+                let failure = self.judge(known, "no key has this id");
+                // Modules that share a token between processes do not always notice what another has made. A process
+                // that begins does.
+                if failure == Failure::Call(KeyError::UnknownMasterKey { id: known.id })
+                    && !self.gone.contains(&known.id)
+                {
+                    return Err(Failure::Lost(format!(
+                        "master key {} is not seen, so a new worker looks for it",
+                        known.id
+                    )));
+                }
+                Err(failure)
+            }
         }
     }
 
@@ -246,7 +263,10 @@ impl TokenKeys {
                         "{name}: its canary does not open, so it does not wrap; restore its keyring row"
                     ));
                 }
-                Err(Trouble::Absent) => notes.push(format!("{name} is not on token {}", self.token)),
+                Err(Trouble::Absent) => {
+                    self.gone.insert(key.id);
+                    notes.push(format!("{name} is not on token {}", self.token));
+                }
                 Err(Trouble::Call(reason)) => notes.push(format!("{name} does not work: {reason}")),
                 Err(Trouble::Final(error)) => {
                     notes.push(error.to_string());

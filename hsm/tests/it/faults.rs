@@ -72,3 +72,73 @@ fn a_new_key_that_the_token_calls_extractable_is_destroyed() {
     token.fault("");
     create(&keys, 3);
 }
+
+/// Every value that the standard gives these calls, and one of a vendor's.
+fn ckr_values() -> Vec<u64> {
+    let standard = [
+        0x01, 0x02, 0x03, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x30, 0x31, 0x32,
+        0x40, 0x41, 0x50, 0x51, 0x54, 0x60, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x70, 0x71, 0x82,
+        0x90, 0x91, 0xb0, 0xb1, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7, 0xb8, 0xc0, 0xd0, 0xd1, 0xe0, 0xe1, 0xe2, 0xf0, 0x100,
+        0x101, 0x150, 0x190, 0x191, 0x1b9, 0x200,
+    ];
+    standard.into_iter().chain([0x8000_0001]).collect()
+}
+
+const CALLS: [&str; 4] = ["C_DecryptInit", "C_Decrypt", "C_FindObjectsInit", "C_OpenSession"];
+
+#[test]
+fn any_error_that_comes_once_costs_no_caller_anything() {
+    let (token, keys, wrapped) = forwarded();
+    for call in CALLS {
+        for value in ckr_values() {
+            token.fault(&format!("error-once {call} {value}"));
+            assert!(unwrap(&keys, &wrapped).is_ok(), "{call} {value:#x}");
+        }
+    }
+}
+
+#[test]
+fn any_error_that_comes_for_ever_is_told_and_over_when_it_is_over() {
+    let (token, keys, wrapped) = forwarded();
+    for call in CALLS {
+        for value in ckr_values().into_iter().step_by(7) {
+            token.fault(&format!("error {call} {value}"));
+            // A session that is open, and a key that is found, need neither again: those calls may go on.
+            let told = unwrap(&keys, &wrapped).err();
+            let expected = matches!(told, Some(KeyError::Away { .. } | KeyError::Misconfigured(_)));
+            assert!(
+                expected || (told.is_none() && call != "C_Decrypt" && call != "C_DecryptInit"),
+                "{call} {value:#x}"
+            );
+            token.fault("");
+            until("the token", || unwrap(&keys, &wrapped).ok());
+        }
+    }
+}
+
+#[test]
+fn a_token_that_is_lost_is_away_at_once_and_back_within_seconds() {
+    let (token, keys, wrapped) = forwarded();
+    token.fault("lost");
+    assert!(matches!(error_of(unwrap(&keys, &wrapped)), KeyError::Away { .. }));
+    // The circuit is open: nobody waits for the module any more.
+    let begun = std::time::Instant::now();
+    for _ in 0..100 {
+        assert!(matches!(error_of(unwrap(&keys, &wrapped)), KeyError::Away { .. }));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "each is answered at once, not after the deadline");
+    token.fault("");
+    until("the token", || unwrap(&keys, &wrapped).ok());
+}
+
+#[test]
+fn a_token_that_makes_one_iv_for_ever_wraps_nothing() {
+    let (mut token, keys, _) = forwarded();
+    drop(keys);
+    token.config.rungs = vec![strongroom_hsm::Rung::AesGcm];
+    token.fault("iv fixed");
+    let keys = token.start(Vec::new());
+    let made = block_on(keys.create_master_key(&Alias::default_alias(), Version(2)));
+    let Err(KeyError::Misconfigured(what)) = made else { panic!("not refused") };
+    assert!(what.contains("none of the rungs"), "{what}");
+}

@@ -38,6 +38,11 @@ impl Place {
     pub(crate) fn is_real(&self) -> bool {
         self.fault.is_none()
     }
+
+    /// The token is behind a server that can be killed.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.kind == Kind::P11Kit
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +59,14 @@ const fn forwarded(name: &'static str, fault: &'static str) -> Place {
 
 pub(crate) const ALL: &[Place] = &[
     Place { name: "softhsm", rung: Rung::AesGcm, imports: true, fault: None, kind: Kind::Softhsm, look: softhsm },
-    Place { name: "kryoptic", rung: Rung::AesKeyWrap, imports: true, fault: None, kind: Kind::Kryoptic, look: kryoptic },
+    Place {
+        name: "kryoptic",
+        rung: Rung::AesKeyWrap,
+        imports: true,
+        fault: None,
+        kind: Kind::Kryoptic,
+        look: kryoptic,
+    },
     Place {
         name: "opencryptoki",
         rung: Rung::RsaOaep,
@@ -130,7 +142,7 @@ pub(crate) struct Site {
     pub(crate) place: &'static Place,
     pub(crate) dir: TempDir,
     pub(crate) config: ModuleConfig,
-    server: Option<Child>,
+    server: Mutex<Option<Child>>,
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
@@ -139,8 +151,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 impl Site {
     pub(crate) fn make(place: &'static Place) -> std::io::Result<Self> {
-        let turn =
-            (place.kind == Kind::Opencryptoki).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+        let turn = (place.kind == Kind::Opencryptoki).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
         let dir = tempfile::tempdir()?;
         let pin_file = dir.path().join("pin");
         fs::write(&pin_file, PIN)?;
@@ -151,11 +162,8 @@ impl Site {
         let mut init = Command::new(example("init_token"));
         init.arg(&module).args([slot, LABEL, SO_PIN, PIN]).envs(environment.clone());
         run(&mut init);
-        let mut config = ModuleConfig::new(
-            module.clone(),
-            TokenSelector::Label(LABEL.to_owned()),
-            PinSource::File(pin_file),
-        );
+        let mut config =
+            ModuleConfig::new(module.clone(), TokenSelector::Label(LABEL.to_owned()), PinSource::File(pin_file));
         config.environment = environment.into_iter().collect();
         config.aliases = vec![Alias::default_alias()];
         config.limits.workers = 1;
@@ -164,7 +172,7 @@ impl Site {
         // Many tests at once on few cores.
         config.limits.open_deadline = Duration::from_secs(60);
         config.limits.deadline = Duration::from_secs(60);
-        let mut site = Self { place, dir, config, server: None, _turn: turn };
+        let mut site = Self { place, dir, config, server: Mutex::new(None), _turn: turn };
         if let Some(fault) = place.fault {
             site.fault(fault);
             site.config.module = example("libforwarding.so");
@@ -187,19 +195,35 @@ impl Site {
 
     /// Puts a p11-kit server in front of the token.
     fn serve(&mut self) {
+        self.start_server();
+        self.config.module = P11_KIT_CLIENT.into();
+        let address: OsString = format!("unix:path={}", self.dir.path().join("socket").display()).into();
+        self.config.environment = vec![("P11_KIT_SERVER_ADDRESS".to_owned(), address)];
+    }
+
+    pub(crate) fn start_server(&self) {
         let socket = self.dir.path().join("socket");
         let mut server = Command::new("p11-kit");
         server.args(["server", "-f", "-n"]).arg(&socket).arg("--provider").arg(kryoptic_module()).arg("pkcs11:");
-        server.envs(self.config.environment.clone()).stdout(std::process::Stdio::null());
-        self.server = Some(server.spawn().unwrap());
+        server.env("KRYOPTIC_CONF", self.dir.path().join("kryoptic.conf")).stdout(std::process::Stdio::null());
+        // Of its own group: it makes a child for each connection, which holds the token, and both are to be killed.
+        std::os::unix::process::CommandExt::process_group(&mut server, 0);
+        *self.server.lock().unwrap() = Some(server.spawn().unwrap());
         let begun = Instant::now();
         while !socket.exists() {
             assert!(begun.elapsed() < Duration::from_secs(60), "the p11-kit server did not come");
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.config.module = P11_KIT_CLIENT.into();
-        let address: OsString = format!("unix:path={}", socket.display()).into();
-        self.config.environment = vec![("P11_KIT_SERVER_ADDRESS".to_owned(), address)];
+    }
+
+    /// Kills the server and its children, and takes its socket away.
+    pub(crate) fn kill_server(&self) {
+        if let Some(mut server) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let group = rustix::process::Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = server.wait();
+            let _ = fs::remove_file(self.dir.path().join("socket"));
+        }
     }
 
     pub(crate) fn command(&self) -> WorkerCommand {
@@ -213,10 +237,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
+        self.kill_server();
     }
 }
 
@@ -229,14 +250,18 @@ fn lay_out(kind: Kind, dir: &Path) -> std::io::Result<LaidOut> {
             let conf = dir.join("softhsm2.conf");
             let tokens = dir.join("tokens");
             fs::create_dir_all(&tokens)?;
-            let lines = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
+            let lines =
+                format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
             fs::write(&conf, lines)?;
             Ok((SOFTHSM.into(), "-", vec![("SOFTHSM2_CONF".to_owned(), conf.into())]))
         }
         Kind::Kryoptic | Kind::P11Kit => {
             let conf = dir.join("kryoptic.conf");
             let database = dir.join("token.sql");
-            fs::write(&conf, format!("[[slots]]\nslot = 42\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n", database.display()))?;
+            fs::write(
+                &conf,
+                format!("[[slots]]\nslot = 42\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n", database.display()),
+            )?;
             Ok((kryoptic_module(), "-", vec![("KRYOPTIC_CONF".to_owned(), conf.into())]))
         }
         Kind::Opencryptoki => Ok((OPENCRYPTOKI.into(), "3", Vec::new())),

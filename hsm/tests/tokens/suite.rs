@@ -5,10 +5,11 @@ use crate::sites::{Place, Site};
 use crate::vectors;
 use pollster::block_on;
 use std::collections::HashSet;
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, Instant};
 use strongroom_hsm::{
-    Alias, BenchOptions, DoctorPlan, KeyError, KnownKey, MasterKeyAdmin as _, MasterKeys as _, Rung, Severity,
-    Supervisor, Version, WrappedKey, bench,
+    Alias, BenchOptions, DoctorPlan, KeyError, KnownKey, MasterKeyAdmin as _, MasterKeys as _, PinSource, Rung,
+    Severity, Supervisor, Version, WrappedKey, bench,
 };
 
 pub(crate) struct Promise {
@@ -40,6 +41,8 @@ pub(crate) const PROMISES: &[Promise] = promises![
     REAL => the_doctor_finds_the_rung_and_no_way_out,
     REAL => the_bench_measures_and_leaves_no_key_behind,
     REAL => another_token_under_the_same_label_is_refused_by_name,
+    REAL => a_wrong_pin_is_tried_once_however_often_the_server_restarts,
+    |place| place.is_remote() => a_remote_token_that_is_killed_and_comes_back_needs_no_restart,
     |place| place.imports => vectors::wycheproofs_vectors_hold,
 ];
 
@@ -247,5 +250,43 @@ fn another_token_under_the_same_label_is_refused_by_name(site: &Site) {
     match until("an answer", || wrap(&keys, &data_key()).err()) {
         KeyError::Misconfigured(what) => assert!(what.contains(&serial) && what.contains("another"), "{what}"),
         other => panic!("{other}"),
+    }
+}
+
+/// Three wrong PINs lock some tokens: ten restarts of a server must not.
+fn a_wrong_pin_is_tried_once_however_often_the_server_restarts(site: &Site) {
+    let (keys, master) = with_key(site);
+    drop(keys);
+    let PinSource::File(pin_file) = &site.config.pin else { panic!("a file") };
+    let right = fs::read(pin_file).unwrap();
+    let mut config = site.config.clone();
+    config.refusal_file = Some(site.dir.path().join("refused-pin"));
+    fs::write(pin_file, "99999999").unwrap();
+    for _ in 0..10 {
+        let keys = Supervisor::start(site.command(), config.clone(), vec![master.clone()]).unwrap();
+        match until("an answer", || wrap(&keys, &data_key()).err()) {
+            KeyError::Misconfigured(what) => assert!(what.contains("PIN"), "{what}"),
+            other => panic!("{other}"),
+        }
+    }
+    let kept = fs::read_to_string(site.dir.path().join("refused-pin")).unwrap();
+    assert!(!kept.contains("99999999"));
+    fs::write(pin_file, right).unwrap();
+    let keys = Supervisor::start(site.command(), config, vec![master]).unwrap();
+    assert!(wrap(&keys, &data_key()).is_ok(), "it is not locked, and the right PIN is tried");
+    assert!(!site.dir.path().join("refused-pin").exists());
+}
+
+fn a_remote_token_that_is_killed_and_comes_back_needs_no_restart(site: &Site) {
+    let (keys, _) = with_key(site);
+    let wrapped = wrap(&keys, &data_key()).unwrap();
+    for _ in 0..3 {
+        site.kill_server();
+        let begun = Instant::now();
+        assert!(matches!(error_of(unwrap(&keys, &wrapped)), KeyError::Away { .. }));
+        assert!(begun.elapsed() < Duration::from_secs(20), "told long before the deadline of 60 s");
+        site.start_server();
+        until("the token", || unwrap(&keys, &wrapped).ok());
+        assert!(wrap(&keys, &data_key()).is_ok());
     }
 }
