@@ -7,8 +7,8 @@
 //!                 <-- frame: wrapped --
 //! ```
 //!
-//! [`MasterKeys`] is what the rest of the server sees; [`Supervisor`] is the provider for PKCS#11; [`run_worker`] is the
-//! `main` of its worker process. A [`WrappedKey`] names its master key by CKA_ID and says how it was wrapped.
+//! [`MasterKeys`] is what the rest of the server sees; [`Supervisor`] is the provider for PKCS#11, [`run_worker`] the `main`
+//! of its worker process; [`KeyfileKeys`] is the provider without an HSM; [`Providers`] stands for several at once. A [`WrappedKey`] names its master key by CKA_ID and says how it was wrapped.
 //! [`make_softhsm_token`] makes a token for development. Nothing here knows of S3 or objects.
 
 mod bench;
@@ -16,8 +16,10 @@ mod canary;
 mod dev;
 mod doctor;
 mod error;
+mod keyfile;
 mod pkcs11;
 mod provider;
+mod providers;
 mod rung;
 mod software;
 mod wire;
@@ -33,6 +35,7 @@ pub use doctor::{
     BenchReport, DoctorPlan, DoctorReport, Finding, InProcess, Latency, RungFinding, Severity, ThroughWorkers,
 };
 pub use error::KeyError;
+pub use keyfile::{KeyfileConfig, KeyfileKeys};
 #[cfg(feature = "testing")]
 pub use memory::MemoryKeys;
 pub use pkcs11::{PinSource, TokenSelector};
@@ -40,6 +43,7 @@ pub use provider::{
     Alias, CreatedKey, Health, InvalidAlias, InvalidMasterKeyId, KeyKind, KnownKey, MasterKeyAdmin, MasterKeyId,
     MasterKeys, TokenKey, Version,
 };
+pub use providers::{ProviderSettings, Providers};
 pub use rung::{Rung, UnknownRung};
 pub use wire::Malformed;
 pub use worker::{Limits, ModuleConfig, Supervisor, WorkerCommand, run_worker};

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Call(KeyError),
     /// The module or token is lost: only a new process helps (C_Finalize beside a call in flight kills most modules).
     Lost(String),
+    /// A known key is not seen, though the token is there: a process that begins looks again, and only then it is gone.
+    Stale(String),
     /// The token refused the PIN, or would lock at the next wrong one: not to be tried again with the same PIN.
     PinRefused {
         /// What is told.
@@ -30,7 +32,7 @@ impl Failure {
     pub(crate) fn into_error(self) -> KeyError {
         match self {
             Self::Call(error) => error,
-            Self::Lost(reason) => KeyError::Away { reason },
+            Self::Lost(reason) | Self::Stale(reason) => KeyError::Away { reason },
             Self::PinRefused { what, .. } => KeyError::Misconfigured(what),
         }
     }

@@ -207,7 +207,7 @@ impl TokenKeys {
                 if failure == Failure::Call(KeyError::UnknownMasterKey { id: known.id })
                     && !self.gone.contains(&known.id)
                 {
-                    return Err(Failure::Lost(format!(
+                    return Err(Failure::Stale(format!(
                         "master key {} is not seen, so a new worker looks for it",
                         known.id
                     )));
@@ -221,7 +221,9 @@ impl TokenKeys {
         let mut generation = match self.generation.take() {
             Some(generation) => generation,
             None => Generation::open(self.door.clone(), self.habits.clone()).map_err(|failure| match failure {
-                Failure::Lost(reason) | Failure::PinRefused { what: reason, .. } => Trouble::Call(reason),
+                Failure::Lost(reason) | Failure::Stale(reason) | Failure::PinRefused { what: reason, .. } => {
+                    Trouble::Call(reason)
+                }
                 Failure::Call(error) => Trouble::Final(error),
             })?,
         };

@@ -489,6 +489,7 @@ fn put_failure(out: &mut Writer, failure: &Failure) {
             out.array(id.as_bytes());
         }
         Failure::Call(KeyError::Refused) => out.u8(7),
+        Failure::Stale(reason) => text(out, 10, reason),
         Failure::Call(KeyError::Superseded { alias }) => text(out, 8, alias.as_str()),
         Failure::Call(KeyError::Disabled { id }) => {
             out.u8(9);
@@ -507,6 +508,7 @@ fn failure(input: &mut Reader<'_>) -> Result<Failure, Malformed> {
         6 => Failure::Call(KeyError::UnknownMasterKey { id: MasterKeyId::new(input.array()?) }),
         7 => Failure::Call(KeyError::Refused),
         8 => Failure::Call(KeyError::Superseded { alias: alias(input)? }),
+        10 => Failure::Stale(input.text()?),
         9 => Failure::Call(KeyError::Disabled { id: MasterKeyId::new(input.array()?) }),
         _ => return Err(Malformed),
     })
@@ -579,6 +581,7 @@ mod tests {
         let alias = Alias::default_alias();
         let failures = [
             Failure::Lost("l".into()),
+            Failure::Stale("s".into()),
             Failure::PinRefused { what: "p".into(), refused: Some(RefusedPin { salt: [1; 16], mark: 7 }) },
             Failure::Call(KeyError::Superseded { alias: alias.clone() }),
             Failure::Call(KeyError::Disabled { id }),

@@ -9,6 +9,7 @@ mod config;
 mod frame;
 mod process;
 mod refusal;
+mod settings;
 mod state;
 mod supervisor;
 
@@ -16,4 +17,5 @@ pub use child::run_worker;
 pub use config::{Limits, ModuleConfig, WorkerCommand};
 pub(crate) use frame::Request;
 pub(crate) use process::ask_once;
+pub(crate) use settings::start;
 pub use supervisor::Supervisor;

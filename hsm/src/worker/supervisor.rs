@@ -73,6 +73,7 @@ impl Supervisor {
                 queue: queue.clone(),
                 again: again.clone(),
                 left_behind: left_behind.clone(),
+                for_successor: None,
             };
             let life = move || while catch_unwind(AssertUnwindSafe(|| tender.tend())).is_err() {};
             std::thread::Builder::new().name(format!("hsm-{index}")).spawn(life).map_err(|error| {
@@ -235,6 +236,8 @@ struct Tender {
     again: Sender<Call>,
     /// Gives them to whichever worker is free first.
     left_behind: Receiver<Call>,
+    /// A call that only a process which begins can answer: for the successor.
+    for_successor: Option<Call>,
 }
 
 impl Tender {
@@ -272,6 +275,7 @@ impl Tender {
 
     /// Answers callers while no worker is ready; the others' callers wait for them. Says whether all is over.
     fn turn_away_for(&mut self, pause: Duration, error: &KeyError) -> bool {
+        self.for_successor.take().into_iter().for_each(|call| call.answer(Err(error.clone())));
         let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -328,6 +332,10 @@ impl Tender {
     fn next_batch(&mut self, pace: &Pace, gone: &Receiver<()>) -> Next {
         let limits = &self.pool.config.limits;
         let mut batch = VecDeque::new();
+        if let Some(call) = self.for_successor.take() {
+            batch.push_back(call);
+            return Next::Batch(batch);
+        }
         select! {
             recv(self.left_behind) -> call => call.into_iter().for_each(|call| batch.extend(self.still_wanted(call))),
             recv(self.queue) -> call => match call {
@@ -383,10 +391,13 @@ impl Tender {
             match process.receive() {
                 Ok(Reply::Failed(Failure::Call(error))) => call.answer(Err(error)),
                 Ok(Reply::Failed(failure)) => {
-                    let error = failure.into_error();
-                    batch.push_front(call);
+                    if matches!(failure, Failure::Stale(_)) && !call.is_repeat {
+                        self.for_successor = Some(Call { is_repeat: true, ..call });
+                    } else {
+                        batch.push_front(call);
+                    }
                     self.keep_for_successor(batch);
-                    return Err(error);
+                    return Err(failure.into_error());
                 }
                 Ok(reply) => call.answer(Ok(reply)),
                 Err(silence) => {
