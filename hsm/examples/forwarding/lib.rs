@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code, non_snake_case, reason = "PKCS#11 is a C interface")]
 #![allow(clippy::missing_safety_doc, missing_docs, reason = "the standard is the documentation")]
+#![allow(clippy::expect_used, reason = "a module for tests that cannot go on fails")]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "a shim of C calls, for tests only")]
 
 mod fault;

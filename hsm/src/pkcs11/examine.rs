@@ -177,9 +177,12 @@ fn oaep(door: &Door) -> Result<(), String> {
     trial::attempt(door, &session, Pattern::Oaep, &Master::Rsa(master))
 }
 
+/// Tries one way out: how the key got out, if it did.
+type WayOut = fn(&Session, ObjectHandle) -> Result<Option<String>, Error>;
+
 /// Each known way out, on a key made as master keys are.
 fn confinement(door: &Door, report: &mut DoctorReport) {
-    let ways: [(&str, fn(&Session, ObjectHandle) -> Result<Option<String>, Error>); 5] = [
+    let ways: [(&str, WayOut); 5] = [
         ("key reads back", reads_back),
         ("key becomes extractable", becomes_extractable),
         ("key becomes readable", becomes_readable),

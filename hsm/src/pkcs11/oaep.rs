@@ -22,6 +22,9 @@ const SHA256_RSA_PKCS: u8 = 1;
 const SHA256_DIGEST_INFO: [u8; 19] =
     [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 
+/// Modulus and public exponent, big-endian, without zeros in front.
+pub(super) type RsaPublic = (Vec<u8>, Vec<u8>);
+
 /// Two key pairs of the token: one that wraps, one that signs what was wrapped.
 #[derive(Clone)]
 pub(super) struct RsaMaster {
@@ -30,7 +33,7 @@ pub(super) struct RsaMaster {
     pub(super) private: ObjectHandle,
     pub(super) signer: ObjectHandle,
     /// Of the signer: modulus and public exponent, as its private key on the token tells them.
-    pub(super) verifier: (Vec<u8>, Vec<u8>),
+    pub(super) verifier: RsaPublic,
 }
 
 pub(super) fn encrypt(

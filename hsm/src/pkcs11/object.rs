@@ -4,7 +4,7 @@
 //! refused, whoever made it, unless a flag says otherwise. An attribute has three states: yes, no, and not told.
 
 use super::mechanism::Master;
-use super::oaep::RsaMaster;
+use super::oaep::{RsaMaster, RsaPublic};
 use crate::provider::{Alias, MasterKeyId, Version};
 use crate::rung::Rung;
 use aws_lc_rs::digest;
@@ -101,7 +101,7 @@ pub(super) fn signer_id(id: &MasterKeyId) -> MasterKeyId {
 }
 
 /// Modulus and public exponent, if the token tells them.
-pub(super) fn rsa_components(session: &Session, key: ObjectHandle) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+pub(super) fn rsa_components(session: &Session, key: ObjectHandle) -> Result<Option<RsaPublic>, Error> {
     let mut modulus = None;
     let mut exponent = None;
     for attribute in session.get_attributes(key, &[AttributeType::Modulus, AttributeType::PublicExponent])? {

@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "PKCS#11 is a C interface, and the crate's list of functions is private")]
 
 use cryptoki::slot::{Slot, TokenInfo};
-use cryptoki_sys::{CK_TOKEN_INFO, CKF_CLOCK_ON_TOKEN, CKR_OK};
+use cryptoki_sys::{CK_SLOT_ID, CK_TOKEN_INFO, CKF_CLOCK_ON_TOKEN, CKR_OK};
 use std::path::Path;
 
 /// What the token in this slot tells of itself, without the time.
@@ -22,7 +22,7 @@ pub(super) fn without_clock(module: &Path, slot: Slot) -> Option<TokenInfo> {
     let function = unsafe { (*list).C_GetTokenInfo }?;
     let mut info = CK_TOKEN_INFO::default();
     // SAFETY: the function is of this library, and `info` is a valid place for the answer.
-    if unsafe { function(slot.id().try_into().ok()?, &raw mut info) } != CKR_OK {
+    if unsafe { function(slot.id() as CK_SLOT_ID, &raw mut info) } != CKR_OK {
         return None;
     }
     info.flags &= !CKF_CLOCK_ON_TOKEN;
