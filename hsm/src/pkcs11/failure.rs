@@ -41,7 +41,7 @@ impl Failure {
 /// One short line: the crate's own text is a paragraph of the standard.
 pub(crate) fn describe(error: &Error) -> String {
     match error {
-        Error::Pkcs11(value, function) => format!("{value:?} from C_{function}"),
+        Error::Pkcs11(value, function) => format!("{value:?} from C_{function:?}"),
         other => other.to_string(),
     }
 }

@@ -196,6 +196,11 @@ impl Request {
         Ok(request)
     }
 
+    /// Whether it may take far longer than a wrap: a device that makes an RSA key pair takes its time.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(self, Self::Create { .. } | Self::Bench(_))
+    }
+
     /// Whether asking twice is as good as once. A key made twice is one key too many on the token.
     pub(crate) fn may_repeat(&self) -> bool {
         !matches!(self, Self::Create { .. } | Self::MakeToken { .. } | Self::Doctor(..) | Self::Bench(_))

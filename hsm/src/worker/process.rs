@@ -84,7 +84,7 @@ impl Process {
         let mut process = Self::spawn(command, &config.environment, deadline).map_err(Failure::Call)?;
         match process.ask(&Request::Open { token, known }) {
             Ok(Reply::Opened(opened)) => {
-                process.set_deadline(config.limits.deadline).map_err(|error| Failure::Lost(error.to_string()))?;
+                process.set_deadline(config.limits.deadline);
                 Ok((process, opened))
             }
             Ok(Reply::Failed(failure)) => Err(failure),
@@ -95,9 +95,10 @@ impl Process {
         }
     }
 
-    pub(super) fn set_deadline(&self, deadline: Duration) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(deadline))?;
-        self.socket.set_write_timeout(Some(deadline))
+    /// From now on. A deadline that the system does not take leaves the one before.
+    pub(super) fn set_deadline(&self, deadline: Duration) {
+        let _ = self.socket.set_read_timeout(Some(deadline));
+        let _ = self.socket.set_write_timeout(Some(deadline));
     }
 
     /// Disconnected once the worker has ended, so that the successor of an idle one starts at once.

@@ -29,6 +29,9 @@ use strongroom_engine::{ContextDigest, DataKey};
 /// Most calls given to a worker in one write.
 const BATCH_MAX: usize = 16;
 
+/// For calls that make keys.
+const SLOW_DEADLINE: Duration = Duration::from_secs(120);
+
 /// Making an RSA key pair alone takes some devices half a minute.
 const DOCTOR_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -388,7 +391,15 @@ impl Tender {
         }
         while let Some(call) = batch.pop_front() {
             let begun = Instant::now();
-            match process.receive() {
+            let is_slow = call.request.is_slow();
+            if is_slow {
+                process.set_deadline(SLOW_DEADLINE.max(self.pool.config.limits.deadline));
+            }
+            let answer = process.receive();
+            if is_slow {
+                process.set_deadline(self.pool.config.limits.deadline);
+            }
+            match answer {
                 Ok(Reply::Failed(Failure::Call(error))) => call.answer(Err(error)),
                 Ok(Reply::Failed(failure)) => {
                     if matches!(failure, Failure::Stale(_)) && !call.is_repeat {
@@ -410,7 +421,9 @@ impl Tender {
                     return Err(error);
                 }
             }
-            pace.took(begun.elapsed());
+            if !is_slow {
+                pace.took(begun.elapsed());
+            }
         }
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! A module that goes wrong in the middle of a call.
 
-use crate::harness::{Token, create, data_key, error_of, until, unwrap, wrap};
+use crate::harness::{Token, create, data_key, error_of, example, until, unwrap, wrap};
 use pollster::block_on;
 use std::time::Duration;
-use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin as _, Supervisor, Version, WrappedKey};
+use strongroom_hsm::{
+    Alias, DoctorPlan, KeyError, MasterKeyAdmin as _, Severity, Supervisor, Version, WorkerCommand, WrappedKey,
+};
 
 /// A pool of one on the forwarding module, and a key wrapped through it.
 fn forwarded() -> (Token, Supervisor, WrappedKey) {
@@ -141,4 +143,43 @@ fn a_token_that_makes_one_iv_for_ever_wraps_nothing() {
     let made = block_on(keys.create_master_key(&Alias::default_alias(), Version(2)));
     let Err(KeyError::Misconfigured(what)) = made else { panic!("not refused") };
     assert!(what.contains("none of the rungs"), "{what}");
+}
+
+#[test]
+fn the_doctor_says_so_where_a_key_made_not_to_leave_could() {
+    let (token, keys, _) = forwarded();
+    drop(keys);
+    token.fault("leaky");
+    let command = WorkerCommand { program: example("worker"), args: Vec::new() };
+    let report = Supervisor::doctor(&command, &token.config, DoctorPlan { calls: 1, sessions: 2 });
+    let about = |about: &str| report.findings.iter().find(|finding| finding.about == about).unwrap();
+    assert_eq!(about("key reads back").severity, Severity::Bad);
+    assert_eq!(about("key becomes extractable").severity, Severity::Bad);
+    assert_eq!(about("C_CopyObject").severity, Severity::Bad);
+    assert!(report.findings.iter().all(|one| one.severity != Severity::Bad || one.advice.is_some()));
+}
+
+#[test]
+fn the_doctor_outlives_a_module_that_hangs_or_crashes() {
+    let (token, keys, _) = forwarded();
+    drop(keys);
+    token.fault("crash");
+    let command = WorkerCommand { program: example("worker"), args: Vec::new() };
+    let report = Supervisor::doctor(&command, &token.config, DoctorPlan::default());
+    assert_eq!(report.worst(), Severity::Bad);
+}
+
+#[test]
+fn extractable_keys_are_used_only_where_a_flag_allows_it_by_name() {
+    let (mut token, keys, _) = forwarded();
+    let master = create(&keys, 2);
+    drop(keys);
+    token.fault("leaky");
+    let keys = token.start(vec![master.clone()]);
+    let refused = until("an answer", || wrap(&keys, &data_key()).err());
+    assert!(matches!(refused, KeyError::Misconfigured(what) if what.contains("is extractable")));
+    drop(keys);
+    token.config.allow_extractable_master_keys = true;
+    let keys = token.start(vec![master]);
+    assert!(wrap(&keys, &data_key()).is_ok());
 }

@@ -4,7 +4,13 @@
 //! A token that cannot be had is a test of its own that is shown as ignored, with what is missing; where
 //! STRONGROOM_TOKENS lists it by name, it fails.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 #[path = "../it/harness.rs"]
 #[allow(dead_code, reason = "shared with the other test binary, which uses the rest")]
@@ -33,6 +39,8 @@ fn main() {
             Err(Absent(why)) => {
                 let is_wanted = wanted.split(',').any(|name| name == place.name);
                 let name = format!("{} is absent: {why}", place.name);
+                // Also where tests are told quietly.
+                eprintln!("{name}");
                 trials.push(Trial::test(name, move || Err(why.into())).with_ignored_flag(!is_wanted));
             }
         }

@@ -41,6 +41,7 @@ pub(crate) const PROMISES: &[Promise] = promises![
     REAL => the_doctor_finds_the_rung_and_no_way_out,
     REAL => the_bench_measures_and_leaves_no_key_behind,
     REAL => another_token_under_the_same_label_is_refused_by_name,
+    |place| place.rung == Rung::RsaOaep => a_ciphertext_without_the_tokens_signature_over_it_is_refused,
     REAL => a_wrong_pin_is_tried_once_however_often_the_server_restarts,
     |place| place.is_remote() => a_remote_token_that_is_killed_and_comes_back_needs_no_restart,
     |place| place.imports => vectors::wycheproofs_vectors_hold,
@@ -289,4 +290,15 @@ fn a_remote_token_that_is_killed_and_comes_back_needs_no_restart(site: &Site) {
         until("the token", || unwrap(&keys, &wrapped).ok());
         assert!(wrap(&keys, &data_key()).is_ok());
     }
+}
+
+/// Whoever has the public key makes ciphertexts that decrypt; what the token signed is another.
+fn a_ciphertext_without_the_tokens_signature_over_it_is_refused(site: &Site) {
+    let (keys, _) = with_key(site);
+    let [one, two] = [(); 2].map(|()| wrap(&keys, &data_key()).unwrap());
+    let middle = 3 + usize::from(u16::from_be_bytes([one.ciphertext[1], one.ciphertext[2]]));
+    let spliced = [&one.ciphertext[..middle], &two.ciphertext[middle..]].concat();
+    let forged = WrappedKey { ciphertext: spliced, ..one.clone() };
+    assert_eq!(error_of(unwrap(&keys, &forged)), KeyError::Refused);
+    assert!(unwrap(&keys, &one).is_ok());
 }
