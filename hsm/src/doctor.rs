@@ -172,6 +172,8 @@ pub struct BenchReport {
     pub in_process: Vec<InProcess>,
     /// More and more workers.
     pub through_workers: Vec<ThroughWorkers>,
+    /// From the kill of a worker to the next wrap by its successor: the median, in milliseconds.
+    pub successor_ms: f64,
     /// The number of workers to configure: the fewest within a tenth of the most wraps a second.
     pub best_workers: usize,
 }

@@ -123,6 +123,10 @@ impl MasterKeys for KeyfileKeys {
         self.own(alias).ok()?;
         self.0.state().keys.known.current(alias).map(|key| (key.id, key.version))
     }
+
+    fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.0.state().keys.known.name_of(id)
+    }
 }
 
 #[async_trait]

@@ -81,6 +81,10 @@ impl MasterKeys for MemoryKeys {
     fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)> {
         self.state().keys.known.current(alias).map(|key| (key.id, key.version))
     }
+
+    fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.state().keys.known.name_of(id)
+    }
 }
 
 #[async_trait]

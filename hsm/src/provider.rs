@@ -237,6 +237,11 @@ pub trait MasterKeys: Send + Sync {
 
     /// The version of `alias` that wraps.
     fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)>;
+
+    /// Alias and version of a master key that is known, for an audit.
+    fn name_of(&self, _id: &MasterKeyId) -> Option<(Alias, Version)> {
+        None
+    }
 }
 
 /// Makes, shows and ends master keys. What administrators do, kept apart from what requests do.
@@ -313,6 +318,10 @@ impl KnownKeys {
 
     pub(crate) fn find(&self, id: &MasterKeyId) -> Option<&KnownKey> {
         self.0.iter().find(|key| key.id == *id)
+    }
+
+    pub(crate) fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.find(id).map(|key| (key.alias.clone(), key.version))
     }
 
     pub(crate) fn as_slice(&self) -> &[KnownKey] {

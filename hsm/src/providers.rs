@@ -146,6 +146,10 @@ impl MasterKeys for Providers {
     fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)> {
         self.of_alias(alias).ok()?.current(alias)
     }
+
+    fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.of_id(id).ok()?.name_of(id)
+    }
 }
 
 #[async_trait]

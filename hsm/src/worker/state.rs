@@ -99,6 +99,10 @@ impl Pool {
         self.known.read().unwrap_or_else(PoisonError::into_inner).0.to_unwrap(id).map(drop)
     }
 
+    pub(super) fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).0.name_of(id)
+    }
+
     /// All known keys and their generation, if that is another than the worker has.
     pub(super) fn known_since(&self, generation: u64) -> Option<(Vec<KnownKey>, u64)> {
         let held = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -169,7 +173,9 @@ impl Pool {
                     turn.patterns = None;
                     return Err(KeyError::away("another token stands in place of the one before: its rungs are tried"));
                 }
-                turn.patterns = Some((opened.serial.clone(), opened.patterns));
+                // None are tried anew: what kept them from working may be over.
+                let some = Some(opened.patterns).filter(|patterns| !patterns.is_empty());
+                turn.patterns = some.map(|patterns| (opened.serial.clone(), patterns));
                 *self.serial.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.serial);
                 note(index, &opened.notes);
                 self.set(index, Standing::Ready(process.id()));

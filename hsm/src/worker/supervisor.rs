@@ -155,6 +155,10 @@ impl MasterKeys for Supervisor {
     fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)> {
         self.pool.current(alias)
     }
+
+    fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.pool.name_of(id)
+    }
 }
 
 #[async_trait]

@@ -61,6 +61,7 @@ fn a_wrapped_key_unwraps_to_itself(keys: &dyn MasterKeyAdmin) {
     assert_eq!(wrapped.master, master);
     let kept = WrappedKey::decode(&wrapped.encode()).unwrap();
     assert!(unwrap(keys, &kept).unwrap().expose() == key.expose());
+    assert_eq!(keys.name_of(&kept.master), Some((Alias::default_alias(), Version(1))));
     assert_eq!(block_on(keys.health()), Health::Ready);
 }
 

@@ -186,6 +186,7 @@ fn show_bench(report: &BenchReport) -> String {
         let (wraps, unwraps) = (row.wraps_per_second, row.unwraps_per_second);
         lines.push(format!("{:>24} {:>8} {wraps:>9.0} {unwraps:>11.0}", row.workers, row.callers));
     }
+    lines.push(format!("a killed worker's successor wraps after {:.0} ms", report.successor_ms));
     lines.push(format!("configure {} workers", report.best_workers));
     lines.join("\n") + "\n"
 }
