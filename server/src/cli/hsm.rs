@@ -113,6 +113,8 @@ fn worker() -> WorkerCommand {
 impl Token {
     fn config(&self) -> Result<ModuleConfig, Failure> {
         let mut config = self.without_rungs()?;
+        // Where `serve` keeps which PIN was refused.
+        config.refusal_file = Some(self.data.join("refused-pin")).filter(|_| self.data.is_dir());
         if !self.rungs.is_empty() {
             config.rungs.clone_from(&self.rungs);
         }
