@@ -279,6 +279,12 @@ pub trait MasterKeyAdmin: MasterKeys {
     /// Destroys a version for good. The caller has seen that nothing is wrapped under it, or has just lost the race to
     /// make it known. Only what bears this id and this label is touched.
     async fn destroy_master_key(&self, alias: &Alias, version: Version, id: &MasterKeyId) -> Result<(), KeyError>;
+
+    /// Serial of the token that holds the keys of `alias`, once it has been opened: to be kept with them and given back
+    /// as [`ModuleConfig::expected_serial`](crate::ModuleConfig::expected_serial). Nothing where there is no token.
+    fn serial_of(&self, _alias: &Alias) -> Option<String> {
+        None
+    }
 }
 
 /// The keys of one provider, as the keyring told them.

@@ -208,6 +208,10 @@ impl MasterKeyAdmin for Providers {
     async fn destroy_master_key(&self, alias: &Alias, version: Version, id: &MasterKeyId) -> Result<(), KeyError> {
         self.of_alias(alias)?.destroy_master_key(alias, version, id).await
     }
+
+    fn serial_of(&self, alias: &Alias) -> Option<String> {
+        self.of_alias(alias).ok()?.serial_of(alias)
+    }
 }
 
 /// The options of one provider, taken one by one; what is left at the end nobody knows.

@@ -143,7 +143,7 @@ impl TokenKeys {
             Ok(listed) => listed,
             Err(failure) => {
                 notes.push(format!("the token's keys cannot be listed: {}", failure.into_error()));
-                return HashSet::new();
+                return self.outgrown.clone();
             }
         };
         let later = |key: &&TokenKey| newest.get(&key.alias).is_some_and(|version| key.version > *version);

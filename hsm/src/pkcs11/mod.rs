@@ -37,7 +37,11 @@ use sessions::{Generation, Habits, Trouble};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
+
+/// A later version on the token is looked for again after this time, if a wrap needs to know.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a worker is told of its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +81,8 @@ pub(crate) struct TokenKeys {
     gone: HashSet<MasterKeyId>,
     /// Aliases of which the token holds a later version than the keyring.
     outgrown: HashSet<Alias>,
+    /// When that was looked at.
+    looked: Instant,
     generation: Option<Generation>,
 }
 
@@ -107,6 +113,7 @@ impl TokenKeys {
             known: KnownKeys::default(),
             gone: HashSet::new(),
             outgrown: HashSet::new(),
+            looked: Instant::now(),
             generation: None,
         };
         keys.know(known, &mut notes);
@@ -124,6 +131,7 @@ impl TokenKeys {
             known: KnownKeys::default(),
             gone: HashSet::new(),
             outgrown: HashSet::new(),
+            looked: Instant::now(),
             generation: None,
         }
     }
@@ -136,6 +144,16 @@ impl TokenKeys {
         // Canaries may be others now: proofs are made anew.
         self.generation = None;
         self.outgrown = self.look_for_later_versions(notes);
+        self.looked = Instant::now();
+    }
+
+    /// Whether the token holds a later version; looked at again now and then, since it may have been destroyed.
+    fn is_outgrown(&mut self, alias: &Alias) -> bool {
+        if self.outgrown.contains(alias) && self.looked.elapsed() > LOOK_AGAIN {
+            self.outgrown = self.look_for_later_versions(&mut Vec::new());
+            self.looked = Instant::now();
+        }
+        self.outgrown.contains(alias)
     }
 
     pub(crate) fn wrap(
@@ -145,7 +163,7 @@ impl TokenKeys {
         context: &[u8; 32],
     ) -> Result<WrappedKey, Failure> {
         let known = self.find(master)?;
-        if self.outgrown.contains(&known.alias) {
+        if self.is_outgrown(&known.alias) {
             return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
         }
         let wrapped = self.twice(&known, |generation| generation.wrap(&known, key, context));

@@ -175,6 +175,10 @@ impl MasterKeyAdmin for Supervisor {
     async fn destroy_master_key(&self, alias: &Alias, version: Version, id: &MasterKeyId) -> Result<(), KeyError> {
         self.call(Request::Destroy { alias: alias.clone(), version, master: *id }).await.map(drop)
     }
+
+    fn serial_of(&self, alias: &Alias) -> Option<String> {
+        self.pool.serial().filter(|_| self.pool.config.aliases.contains(alias))
+    }
 }
 
 fn from_json<T: DeserializeOwned>(reply: Reply) -> Result<T, KeyError> {

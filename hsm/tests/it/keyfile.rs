@@ -172,6 +172,8 @@ fn each_alias_goes_to_its_own_provider() {
     let listed = block_on(providers.list_master_keys()).unwrap();
     let extractable: Vec<_> = listed.iter().map(|key| (key.alias.as_str(), key.extractable)).collect();
     assert_eq!(extractable, [("default", Some(false)), ("laptop", Some(true))], "a file says what it is");
+    assert!(providers.serial_of(&Alias::default_alias()).is_some_and(|serial| !serial.is_empty()));
+    assert_eq!(providers.serial_of(&laptop()), None);
     let stray = Alias::new("payroll").unwrap();
     let refused = block_on(providers.create_master_key(&stray, Version(1)));
     assert_eq!(refused, Err(KeyError::NoSuchAlias { alias: stray }));

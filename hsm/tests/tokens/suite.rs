@@ -36,6 +36,7 @@ pub(crate) const PROMISES: &[Promise] = promises![
     EVERY => a_retired_version_unwraps_and_the_token_itself_wraps_nothing_under_it,
     EVERY => a_second_node_finds_the_versions_on_the_token,
     EVERY => a_later_version_on_the_token_stops_wraps_until_it_is_adopted,
+    EVERY => a_later_version_that_is_destroyed_stops_wraps_no_longer,
     EVERY => a_destroyed_version_is_gone_and_nothing_else_is,
     REAL => two_nodes_rotating_at_once_give_one_outcome,
     REAL => the_doctor_finds_the_rung_and_no_way_out,
@@ -159,6 +160,17 @@ fn a_later_version_on_the_token_stops_wraps_until_it_is_adopted(site: &Site) {
     assert_eq!((adopted.id, adopted.version), (second.id, Version(2)));
     keys.register(vec![adopted.into_known(true)]);
     assert_eq!(wrap(&keys, &data_key()).unwrap().master, second.id);
+}
+
+fn a_later_version_that_is_destroyed_stops_wraps_no_longer(site: &Site) {
+    let (keys, first) = with_key(site);
+    let second = create(&keys, 2);
+    drop(keys);
+    let keys = site.start(vec![first.clone()]);
+    let alias = Alias::default_alias();
+    assert_eq!(wrap(&keys, &data_key()), Err(KeyError::Superseded { alias: alias.clone() }));
+    block_on(keys.destroy_master_key(&alias, Version(2), &second.id)).unwrap();
+    assert_eq!(until("a wrap", || wrap(&keys, &data_key()).ok()).master, first.id);
 }
 
 fn a_destroyed_version_is_gone_and_nothing_else_is(site: &Site) {
