@@ -93,7 +93,7 @@ need_python_clients() {
 
 # Tokens beside SoftHSM, for the token tests. What cannot be had is printed as absent by the tests themselves.
 need_tokens() {
-    need_packages p11-kit p11-kit-modules opencryptoki || true
+    need_packages p11-kit p11-kit-modules opencryptoki libnss3 libnss3-tools || true
     need_kryoptic || printf 'strongroom: kryoptic cannot be built here: its tests are absent\n' >&2
     start_opencryptoki || printf 'strongroom: opencryptoki cannot be used here: its tests are absent\n' >&2
 }

@@ -4,6 +4,7 @@
 //! `wrong-key` decrypts to another key; `leaky` says that keys are extractable; `slow MS` for each C_Encrypt and C_Decrypt;
 //! `sessions N` at most; `lost` shows no slot and fails all that `error` can; `error FUNCTION VALUE` and
 //! `error-once FUNCTION VALUE` answer with that CKR value in decimal. What ends in `-once` is wiped before it strikes.
+//! `initialize TEXT` is no fault, but what NSS must be given.
 
 use cryptoki_sys::{CK_RV, CKR_DEVICE_REMOVED};
 use std::path::PathBuf;

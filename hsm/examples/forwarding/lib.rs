@@ -87,6 +87,7 @@ fn load() -> Option<Lists> {
     let real = unsafe { *list };
     let mut ours = real;
     ours.C_GetFunctionList = Some(C_GetFunctionList);
+    ours.C_Initialize = Some(initialize);
     ours.C_GetSlotList = Some(slot_list);
     ours.C_OpenSession = Some(open_session);
     ours.C_CloseSession = Some(close_session);
@@ -98,6 +99,7 @@ fn load() -> Option<Lists> {
     ours.C_DecryptInit = Some(decrypt_init);
     ours.C_Decrypt = Some(decrypt);
     let ours_3 = version_3(&library).map(|mut list| {
+        list.C_Initialize = ours.C_Initialize;
         list.C_GetSlotList = ours.C_GetSlotList;
         list.C_OpenSession = ours.C_OpenSession;
         list.C_CloseSession = ours.C_CloseSession;
@@ -150,6 +152,23 @@ macro_rules! forward {
     };
 }
 pub(crate) use forward;
+
+/// The arguments of C_Initialize as NSS knows them: with a string that the standard does not have.
+#[repr(C)]
+struct NssArguments {
+    standard: CK_C_INITIALIZE_ARGS,
+    reserved: *mut std::ffi::c_void,
+}
+
+/// With the fault `initialize TEXT`, gives NSS the text that it does not start without.
+unsafe extern "C" fn initialize(arguments: *mut std::ffi::c_void) -> CK_RV {
+    let text = fault::argument("initialize").and_then(|text| std::ffi::CString::new(text).ok());
+    let Some(text) = text else { return forward!(C_Initialize(arguments)) };
+    let mut ours = NssArguments { standard: CK_C_INITIALIZE_ARGS::default(), reserved: std::ptr::null_mut() };
+    ours.standard.flags = CKF_OS_LOCKING_OK;
+    ours.standard.pReserved = text.into_raw().cast();
+    forward!(C_Initialize((&raw mut ours).cast()))
+}
 
 unsafe extern "C" fn slot_list(present: CK_BBOOL, slots: *mut CK_SLOT_ID, count: *mut CK_ULONG) -> CK_RV {
     if fault::is("lost") {

@@ -187,6 +187,11 @@ impl TokenKeys {
         Ok(WrappedKey { master: *id, rung: pattern.rung(), ciphertext })
     }
 
+    /// Whether CKA_ENCRYPT was taken from this key.
+    pub(super) fn is_retired(&self, id: &MasterKeyId) -> bool {
+        self.listed(id).is_ok_and(|key| key.may_wrap == Some(false))
+    }
+
     fn listed(&self, id: &MasterKeyId) -> Result<TokenKey, Failure> {
         let found = self.list()?.into_iter().find(|key| key.id == *id);
         found.ok_or(Failure::Call(KeyError::UnknownMasterKey { id: *id }))

@@ -167,13 +167,17 @@ impl TokenKeys {
             return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
         }
         let wrapped = self.twice(&known, |generation| generation.wrap(&known, key, context));
-        let (rung, ciphertext) = wrapped.map_err(|failure| match failure {
-            // The canary opens, and there were no bytes yet that could be at fault.
-            Failure::Call(KeyError::Refused) => {
-                Failure::Call(KeyError::away(format!("token {} decrypts but does not encrypt", self.token)))
+        let (rung, ciphertext) = match wrapped {
+            // The canary opens, and there were no bytes yet that could be at fault. Modules name this in several ways.
+            Err(Failure::Call(KeyError::Refused)) if self.is_retired(master) => {
+                return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
             }
-            other => other,
-        })?;
+            Err(Failure::Call(KeyError::Refused)) => {
+                let reason = format!("token {} decrypts but does not encrypt", self.token);
+                return Err(Failure::Call(KeyError::away(reason)));
+            }
+            other => other?,
+        };
         Ok(WrappedKey { master: *master, rung, ciphertext })
     }
 

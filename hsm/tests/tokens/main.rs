@@ -1,5 +1,5 @@
-//! The same promises on every token that this machine has: SoftHSM, kryoptic, opencryptoki, kryoptic behind p11-kit, and
-//! our forwarding module in each way of making an IV.
+//! The same promises on every token that this machine has: SoftHSM, kryoptic, opencryptoki, kryoptic behind p11-kit, NSS,
+//! and our forwarding module in each way of making an IV.
 //!
 //! A token that cannot be had is a test of its own that is shown as ignored, with what is missing; where
 //! STRONGROOM_TOKENS lists it by name, it fails.

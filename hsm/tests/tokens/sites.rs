@@ -51,6 +51,7 @@ enum Kind {
     Kryoptic,
     Opencryptoki,
     P11Kit,
+    Nss,
 }
 
 const fn forwarded(name: &'static str, fault: &'static str) -> Place {
@@ -76,6 +77,7 @@ pub(crate) const ALL: &[Place] = &[
         look: opencryptoki,
     },
     Place { name: "p11-kit", rung: Rung::RsaOaep, imports: false, fault: None, kind: Kind::P11Kit, look: p11_kit },
+    Place { name: NSS, rung: Rung::AesKeyWrap, imports: false, fault: Some(""), kind: Kind::Nss, look: nss },
     forwarded("iv-handed-back", "iv handed-back"),
     forwarded("iv-zeros-filled", "iv zeros-filled"),
     forwarded("iv-appended", "iv appended"),
@@ -91,6 +93,11 @@ pub(crate) const ALL: &[Place] = &[
         look: kryoptic,
     },
 ];
+
+/// Starts only with a text in C_Initialize, which the forwarding module gives it, and gives keys away.
+pub(crate) const NSS: &str = "nss";
+const NSS_MODULE: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
+const NSS_LABEL: &str = "NSS Certificate DB";
 
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const OPENCRYPTOKI: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/libopencryptoki.so";
@@ -131,6 +138,11 @@ fn opencryptoki() -> Result<(), Absent> {
     if processes.into_iter().any(is_daemon) { Ok(()) } else { Err(Absent("pkcsslotd does not run".to_owned())) }
 }
 
+fn nss() -> Result<(), Absent> {
+    there(NSS_MODULE, "install libnss3")?;
+    there("/usr/bin/certutil", "install libnss3-tools")
+}
+
 fn p11_kit() -> Result<(), Absent> {
     kryoptic()?;
     there("/usr/bin/p11-kit", "install p11-kit")?;
@@ -159,11 +171,18 @@ impl Site {
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
         fs::set_permissions(&pin_file, permissions)?;
         let (module, slot, environment) = lay_out(place.kind, dir.path())?;
-        let mut init = Command::new(example("init_token"));
-        init.arg(&module).args([slot, LABEL, SO_PIN, PIN]).envs(environment.clone());
-        run(&mut init);
-        let mut config =
-            ModuleConfig::new(module.clone(), TokenSelector::Label(LABEL.to_owned()), PinSource::File(pin_file));
+        if place.kind == Kind::Nss {
+            run(Command::new("certutil").arg("-N").arg("-d").arg(nss_folder(dir.path())).arg("-f").arg(&pin_file));
+        } else {
+            let mut init = Command::new(example("init_token"));
+            init.arg(&module).args([slot, LABEL, SO_PIN, PIN]).envs(environment.clone());
+            run(&mut init);
+        }
+        let mut config = ModuleConfig::new(
+            module.clone(),
+            TokenSelector::Label(if place.kind == Kind::Nss { NSS_LABEL } else { LABEL }.to_owned()),
+            PinSource::File(pin_file),
+        );
         config.environment = environment.into_iter().collect();
         config.aliases = vec![Alias::default_alias()];
         config.limits.workers = 1;
@@ -186,7 +205,12 @@ impl Site {
     /// What the forwarding module does from now on.
     pub(crate) fn fault(&self, fault: &str) {
         let (module, _, _) = lay_out(self.place.kind, self.dir.path()).unwrap();
-        fs::write(self.dir.path().join("fault"), format!("{}\n{fault}\n", module.display())).unwrap();
+        let mut lines = format!("{}\n{fault}\n", module.display());
+        if self.place.kind == Kind::Nss {
+            let folder = nss_folder(self.dir.path());
+            lines += &format!("initialize configdir='{folder}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=\n");
+        }
+        fs::write(self.dir.path().join("fault"), lines).unwrap();
     }
 
     pub(crate) fn has_one_session(&self) -> bool {
@@ -241,6 +265,10 @@ impl Drop for Site {
     }
 }
 
+fn nss_folder(dir: &Path) -> String {
+    format!("sql:{}", dir.display())
+}
+
 type LaidOut = (PathBuf, &'static str, Vec<(String, OsString)>);
 
 /// Module, slot, and environment of a token in `dir`, and its configuration there.
@@ -264,6 +292,8 @@ fn lay_out(kind: Kind, dir: &Path) -> std::io::Result<LaidOut> {
             )?;
             Ok((kryoptic_module(), "-", vec![("KRYOPTIC_CONF".to_owned(), conf.into())]))
         }
+        // The variable only says where the file of faults is.
+        Kind::Nss => Ok((NSS_MODULE.into(), "-", vec![("SOFTHSM2_CONF".to_owned(), dir.join("nss").into())])),
         Kind::Opencryptoki => Ok((OPENCRYPTOKI.into(), "3", Vec::new())),
     }
 }

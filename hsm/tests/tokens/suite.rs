@@ -1,7 +1,7 @@
 //! What every token must keep, whatever rung it does: one promise, one function.
 
 use crate::harness::{context, create, data_key, error_of, until, unwrap, wrap};
-use crate::sites::{Place, Site};
+use crate::sites::{NSS, Place, Site};
 use crate::vectors;
 use pollster::block_on;
 use std::collections::HashSet;
@@ -40,6 +40,7 @@ pub(crate) const PROMISES: &[Promise] = promises![
     EVERY => a_destroyed_version_is_gone_and_nothing_else_is,
     REAL => two_nodes_rotating_at_once_give_one_outcome,
     REAL => the_doctor_finds_the_rung_and_no_way_out,
+    |place| place.name == NSS => the_doctor_sees_that_this_token_gives_keys_away,
     REAL => the_bench_measures_and_leaves_no_key_behind,
     REAL => another_token_under_the_same_label_is_refused_by_name,
     |place| place.rung == Rung::RsaOaep => a_ciphertext_without_the_tokens_signature_over_it_is_refused,
@@ -241,6 +242,15 @@ fn the_doctor_finds_the_rung_and_no_way_out(site: &Site) {
     // What is printed with --json is read back.
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<strongroom_hsm::DoctorReport>(&text).unwrap(), report);
+}
+
+/// What attributes do not tell: this module wraps a key that is not extractable, and copies it into one that is.
+fn the_doctor_sees_that_this_token_gives_keys_away(site: &Site) {
+    let report = Supervisor::doctor(&site.command(), &site.config, DoctorPlan { calls: 5, sessions: 8 });
+    let severity = |about: &str| report.findings.iter().find(|finding| finding.about == about).unwrap().severity;
+    assert_eq!(severity("key reads back"), Severity::Good, "its attributes are as they should be");
+    assert_eq!(severity("C_WrapKey"), Severity::Bad);
+    assert_eq!(severity("C_CopyObject"), Severity::Bad);
 }
 
 fn the_bench_measures_and_leaves_no_key_behind(site: &Site) {
