@@ -40,6 +40,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
+/// For so long a process that has opened the token and answered no call has seen what the token held just now.
+const YOUTH: Duration = Duration::from_secs(30);
+
+/// Canaries are opened for so long when a worker starts; the others when their keys are used.
+const LOOK_FOR_KNOWN: Duration = Duration::from_secs(1);
+
+/// Canaries of other keys that are asked, at most, whether the HSM is away.
+const JUDGES_MAX: usize = 16;
+
 /// A later version on the token is looked for again after this time, if a wrap needs to know.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -77,8 +86,10 @@ pub(crate) struct TokenKeys {
     rungs: Vec<Rung>,
     habits: Habits,
     known: KnownKeys,
-    /// Known keys that were not to be found when this process opened the token.
+    /// Known keys that were not to be found when this process was young.
     gone: HashSet<MasterKeyId>,
+    /// When it opened the token, until the first call is answered.
+    young: Option<Instant>,
     /// Aliases of which the token holds a later version than the keyring.
     outgrown: HashSet<Alias>,
     /// When that was looked at.
@@ -112,6 +123,7 @@ impl TokenKeys {
             habits,
             known: KnownKeys::default(),
             gone: HashSet::new(),
+            young: Some(Instant::now()),
             outgrown: HashSet::new(),
             looked: Instant::now(),
             generation: None,
@@ -130,6 +142,7 @@ impl TokenKeys {
             habits: Habits { aes: None, may_be_extractable: wanted.may_be_extractable },
             known: KnownKeys::default(),
             gone: HashSet::new(),
+            young: Some(Instant::now()),
             outgrown: HashSet::new(),
             looked: Instant::now(),
             generation: None,
@@ -167,6 +180,7 @@ impl TokenKeys {
             return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
         }
         let wrapped = self.twice(&known, |generation| generation.wrap(&known, key, context));
+        self.young = None;
         let (rung, ciphertext) = match wrapped {
             // The canary opens, and there were no bytes yet that could be at fault. Modules name this in several ways.
             Err(Failure::Call(KeyError::Refused)) if self.is_retired(master) => {
@@ -186,7 +200,10 @@ impl TokenKeys {
         if !mechanism::is_well_formed(wrapped.rung, &wrapped.ciphertext) {
             return Err(Failure::Call(KeyError::Refused));
         }
-        self.twice(&known, |generation| generation.unwrap(&known, wrapped.rung, &wrapped.ciphertext, context))
+        let key =
+            self.twice(&known, |generation| generation.unwrap(&known, wrapped.rung, &wrapped.ciphertext, context));
+        self.young = None;
+        key
     }
 
     /// Opens a canary: fails only if none opens.
@@ -227,13 +244,13 @@ impl TokenKeys {
                 // Modules that share a token between processes do not always notice what another has made. A process
                 // that begins does.
                 if failure == Failure::Call(KeyError::UnknownMasterKey { id: known.id })
+                    && self.young.is_none_or(|since| since.elapsed() > YOUTH)
                     && !self.gone.contains(&known.id)
                 {
-                    return Err(Failure::Stale(format!(
-                        "master key {} is not seen, so a new worker looks for it",
-                        known.id
-                    )));
+                    let why = format!("master key {} is not seen, so a new worker looks for it", known.id);
+                    return Err(Failure::Stale(why));
                 }
+                self.gone.insert(known.id);
                 Err(failure)
             }
         }
@@ -262,19 +279,31 @@ impl TokenKeys {
         if self.once(|generation| generation.canary_opens(known)).is_ok() {
             return Failure::Call(KeyError::Refused);
         }
-        let others: Vec<KnownKey> = self.known.as_slice().iter().filter(|key| key.id != known.id).cloned().collect();
+        let others = self.known_current_first().into_iter().filter(|key| key.id != known.id);
+        let others: Vec<KnownKey> = others.take(JUDGES_MAX).collect();
         if others.iter().any(|other| self.once(|generation| generation.canary_opens(other)).is_ok()) {
             return Failure::Call(KeyError::UnknownMasterKey { id: known.id });
         }
         Failure::Lost(format!("token {}: {reason}, and no canary opens", self.token))
     }
 
+    fn known_current_first(&self) -> Vec<KnownKey> {
+        let mut known = self.known.as_slice().to_vec();
+        known.sort_by_key(|key| (!key.current, std::cmp::Reverse(key.version)));
+        known
+    }
+
     /// Ready if one known key is there and works, or if none is known yet.
     fn look_for_known(&mut self, notes: &mut Vec<String>) -> Result<(), Failure> {
-        let known = self.known.as_slice().to_vec();
+        let known = self.known_current_first();
         let mut usable = known.is_empty();
         let mut refused = None;
+        let begun = Instant::now();
         for key in &known {
+            // A slow HSM with many versions must not keep its workers from starting.
+            if usable && begun.elapsed() > LOOK_FOR_KNOWN {
+                break;
+            }
             if self.once(|generation| generation.canary_opens(key)).is_ok() {
                 usable = true;
                 continue;

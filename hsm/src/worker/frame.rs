@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use strongroom_engine::DataKey;
 use zeroize::Zeroizing;
 
-/// The longest frame, in bytes: some thousand known keys.
-const FRAME_LEN_MAX: usize = 1 << 20;
+/// The longest frame, in bytes: some thousand known keys, of the longest kind.
+const FRAME_LEN_MAX: usize = 1 << 23;
 
 /// Holds a wrap or an unwrap without growing.
 const CALL_LEN: usize = 512;
