@@ -90,3 +90,35 @@ need_python_clients() {
     step "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
     cp "$list" "$folder/requirements.txt"
 }
+
+# Tokens beside SoftHSM, for the token tests. What cannot be had is printed as absent by the tests themselves.
+need_tokens() {
+    need_packages p11-kit p11-kit-modules opencryptoki libnss3 libnss3-tools || true
+    need_kryoptic || printf 'strongroom: kryoptic cannot be built here: its tests are absent\n' >&2
+    start_opencryptoki || printf 'strongroom: opencryptoki cannot be used here: its tests are absent\n' >&2
+}
+
+# Built once: outside the workspace, since it needs the headers of OpenSSL and SQLite, and libclang.
+need_kryoptic() {
+    need_packages pkg-config libssl-dev libsqlite3-dev libclang-dev || return 1
+    step cargo build --release --locked --quiet --manifest-path tests/tokens/kryoptic/Cargo.toml --target-dir "$target/tokens"
+}
+
+# Its soft token is the machine's, not ours: it is used where it was never initialised, or by us, or in CI.
+start_opencryptoki() {
+    local folder=/var/lib/opencryptoki/swtok mark=$target/tokens/opencryptoki-is-ours
+    [[ $(id --user) -eq 0 ]] || return 1
+    if [[ -f $folder/NVTOK.DAT && ! -f $mark && ${CI:-} != true ]]; then
+        return 1
+    fi
+    if ! pgrep --exact pkcsslotd > /dev/null; then
+        step pkcsslotd || return 1
+        # It ends by this signal only, while a client is attached.
+        local daemon
+        daemon=$(pgrep --exact pkcsslotd) || return 1
+        trap "kill -KILL $daemon" EXIT
+    fi
+    mkdir --parents "${mark%/*}"
+    touch "$mark"
+    export STRONGROOM_OPENCRYPTOKI=1
+}

@@ -7,7 +7,7 @@
 use crate::error::KeyError;
 use crate::pkcs11::{PinSource, TokenSelector};
 use crate::provider::Alias;
-use crate::worker::{Limits, ModuleConfig, Request, WorkerCommand, ask_once};
+use crate::worker::{ModuleConfig, Request, WorkerCommand, ask_once};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -59,12 +59,13 @@ impl DevToken {
     /// What a [`Supervisor`](crate::Supervisor) needs for it.
     pub fn module_config(&self, label: &str, aliases: Vec<Alias>) -> ModuleConfig {
         ModuleConfig {
-            module: self.module.clone(),
-            token: TokenSelector::Label(label.to_owned()),
-            pin: PinSource::File(self.pin_file.clone()),
             aliases,
             environment: environment(&self.config_file),
-            limits: Limits::default(),
+            ..ModuleConfig::new(
+                self.module.clone(),
+                TokenSelector::Label(label.to_owned()),
+                PinSource::File(self.pin_file.clone()),
+            )
         }
     }
 
@@ -115,7 +116,7 @@ fn make_in(worker: &WorkerCommand, folder: &Path, label: &str) -> Result<(), Key
         pin_file: folder.join("pin"),
         so_pin_file: folder.join("so-pin"),
     };
-    ask_once(worker, &environment(&config_file), DEADLINE, &request)
+    ask_once(worker, &environment(&config_file), DEADLINE, &request).map(drop)
 }
 
 /// What processes that were killed while making a token left behind. No key was ever wrapped under it. What a worker

@@ -28,6 +28,19 @@ pub enum KeyError {
         /// The alias that was asked for.
         alias: Alias,
     },
+    /// The token takes no more wraps under the version that this node knows: read the keyring again, tell the provider,
+    /// and ask once more. If the keyring has no later version, an operator adopts or destroys the one on the token.
+    #[error("alias {alias} has a later master key than this node knows: adopt it (keys adopt), or destroy it")]
+    Superseded {
+        /// The alias.
+        alias: Alias,
+    },
+    /// An administrator has disabled this version: it neither wraps nor unwraps until it is enabled again.
+    #[error("master key {id} is disabled: enable it, if that is meant")]
+    Disabled {
+        /// Its CKA_ID.
+        id: MasterKeyId,
+    },
     /// Waiting does not help: an administrator must act, and the text says on what.
     #[error("HSM set-up: {0}")]
     Misconfigured(String),

@@ -7,16 +7,21 @@
 //!                 <-- frame: wrapped --
 //! ```
 //!
-//! [`MasterKeys`] is what the rest of the server sees; [`Supervisor`] is the provider for PKCS#11; [`run_worker`] is the
-//! `main` of its worker process. A [`WrappedKey`] names its master key by CKA_ID and says how it was wrapped.
+//! [`MasterKeys`] is what the rest of the server sees; [`Supervisor`] is the provider for PKCS#11, [`run_worker`] the `main`
+//! of its worker process; [`KeyfileKeys`] is the provider without an HSM; [`Providers`] stands for several at once. A [`WrappedKey`] names its master key by CKA_ID and says how it was wrapped.
 //! [`make_softhsm_token`] makes a token for development. Nothing here knows of S3 or objects.
 
+mod bench;
 mod canary;
 mod dev;
+mod doctor;
 mod error;
+mod keyfile;
 mod pkcs11;
 mod provider;
+mod providers;
 mod rung;
+mod software;
 mod wire;
 mod worker;
 mod wrapped;
@@ -24,14 +29,21 @@ mod wrapped;
 #[cfg(feature = "testing")]
 mod memory;
 
+pub use bench::{BenchOptions, bench};
 pub use dev::{DevToken, make_softhsm_token};
+pub use doctor::{
+    BenchReport, DoctorPlan, DoctorReport, Finding, InProcess, Latency, RungFinding, Severity, ThroughWorkers,
+};
 pub use error::KeyError;
+pub use keyfile::{KeyfileConfig, KeyfileKeys};
 #[cfg(feature = "testing")]
 pub use memory::MemoryKeys;
 pub use pkcs11::{PinSource, TokenSelector};
 pub use provider::{
-    Alias, CreatedKey, Health, InvalidAlias, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, Version,
+    Alias, CreatedKey, Health, InvalidAlias, InvalidMasterKeyId, KeyKind, KnownKey, MasterKeyAdmin, MasterKeyId,
+    MasterKeys, TokenKey, Version,
 };
+pub use providers::{ProviderSettings, Providers};
 pub use rung::{Rung, UnknownRung};
 pub use wire::Malformed;
 pub use worker::{Limits, ModuleConfig, Supervisor, WorkerCommand, run_worker};

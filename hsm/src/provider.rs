@@ -6,11 +6,13 @@
 use crate::error::KeyError;
 use crate::wrapped::WrappedKey;
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use strongroom_engine::{ContextDigest, DataKey};
 
 /// The name of a master key for people: 1 to 250 of `A-Z a-z 0-9 / _ -`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Alias(String);
 
 /// The text is no alias.
@@ -51,8 +53,23 @@ impl std::str::FromStr for Alias {
     }
 }
 
+impl TryFrom<String> for Alias {
+    type Error = InvalidAlias;
+
+    fn try_from(name: String) -> Result<Self, InvalidAlias> {
+        Self::new(name)
+    }
+}
+
+impl From<Alias> for String {
+    fn from(alias: Alias) -> Self {
+        alias.0
+    }
+}
+
 /// The version of a master key under its alias; rises by one, never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Version(pub u32);
 
 impl fmt::Display for Version {
@@ -62,8 +79,39 @@ impl fmt::Display for Version {
 }
 
 /// CKA_ID of a master key: random, never used twice. Shown as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct MasterKeyId([u8; 16]);
+
+/// The text is no CKA_ID of a master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a master key is 32 hexadecimal digits")]
+pub struct InvalidMasterKeyId;
+
+impl std::str::FromStr for MasterKeyId {
+    type Err = InvalidMasterKeyId;
+
+    fn from_str(digits: &str) -> Result<Self, InvalidMasterKeyId> {
+        if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(InvalidMasterKeyId);
+        }
+        u128::from_str_radix(digits, 16).map(|number| Self(number.to_be_bytes())).map_err(|_| InvalidMasterKeyId)
+    }
+}
+
+impl TryFrom<String> for MasterKeyId {
+    type Error = InvalidMasterKeyId;
+
+    fn try_from(digits: String) -> Result<Self, InvalidMasterKeyId> {
+        digits.parse()
+    }
+}
+
+impl From<MasterKeyId> for String {
+    fn from(id: MasterKeyId) -> Self {
+        id.to_string()
+    }
+}
 
 impl MasterKeyId {
     /// From the bytes of a CKA_ID.
@@ -102,6 +150,8 @@ pub struct KnownKey {
     pub canary: WrappedKey,
     /// Whether this version wraps. Of one alias at most one does.
     pub current: bool,
+    /// Whether it may be used at all: a disabled version neither wraps nor unwraps.
+    pub enabled: bool,
 }
 
 /// A master key just made, to be written to the keyring and then registered.
@@ -120,8 +170,45 @@ pub struct CreatedKey {
 impl CreatedKey {
     /// As the keyring knows it once its row is committed.
     pub fn into_known(self, current: bool) -> KnownKey {
-        KnownKey { alias: self.alias, version: self.version, id: self.id, canary: self.canary, current }
+        KnownKey { alias: self.alias, version: self.version, id: self.id, canary: self.canary, current, enabled: true }
     }
+}
+
+/// What kind of key a master key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyKind {
+    /// AES-256.
+    Aes,
+    /// An RSA key pair, and another that signs what it wraps.
+    Rsa,
+}
+
+/// A master key as its provider holds it, found by its label: what a node can see without being told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenKey {
+    /// Its CKA_ID.
+    pub id: MasterKeyId,
+    /// Alias of its label.
+    pub alias: Alias,
+    /// Version of its label.
+    pub version: Version,
+    /// What it is.
+    pub kind: KeyKind,
+    /// CKA_ENCRYPT; nothing where the token does not tell.
+    pub may_wrap: Option<bool>,
+    /// CKA_DECRYPT.
+    pub may_unwrap: Option<bool>,
+    /// CKA_SENSITIVE.
+    pub sensitive: Option<bool>,
+    /// CKA_EXTRACTABLE.
+    pub extractable: Option<bool>,
+    /// CKA_ALWAYS_SENSITIVE.
+    pub always_sensitive: Option<bool>,
+    /// CKA_NEVER_EXTRACTABLE.
+    pub never_extractable: Option<bool>,
+    /// CKA_LOCAL: generated on the token. One module says no for keys that it made itself.
+    pub made_on_token: Option<bool>,
 }
 
 /// Whether calls have a chance just now.
@@ -150,9 +237,19 @@ pub trait MasterKeys: Send + Sync {
 
     /// The version of `alias` that wraps.
     fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)>;
+
+    /// Alias and version of a master key that is known, for an audit.
+    fn name_of(&self, _id: &MasterKeyId) -> Option<(Alias, Version)> {
+        None
+    }
 }
 
-/// Makes master keys. What administrators do, kept apart from what requests do.
+/// Makes, shows and ends master keys. What administrators do, kept apart from what requests do.
+///
+/// Rotation: [`create_master_key`](Self::create_master_key) with the next version, one compare-and-set in the keyring,
+/// then [`register`](Self::register) and, shortly after, [`retire_master_key`](Self::retire_master_key) of the old
+/// version. Who loses the compare-and-set destroys what it created, by
+/// [`destroy_master_key`](Self::destroy_master_key).
 #[async_trait]
 pub trait MasterKeyAdmin: MasterKeys {
     /// Makes a key on the token, reads its attributes back, and makes and opens its canary. It does not wrap before
@@ -162,6 +259,32 @@ pub trait MasterKeyAdmin: MasterKeys {
     /// Tells of keys that the keyring knows. Replaces what was known under the same id; a current version takes that
     /// place from the one before it.
     fn register(&self, known: Vec<KnownKey>);
+
+    /// No longer known: call it when the keyring has forgotten a destroyed version.
+    fn forget(&self, id: &MasterKeyId);
+
+    /// Every master key that the provider holds, of every alias, also those that the keyring does not know.
+    async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError>;
+
+    /// Makes a canary under a key that the provider holds and the keyring does not know, for the keyring to take it up.
+    async fn adopt_master_key(&self, id: &MasterKeyId) -> Result<CreatedKey, KeyError>;
+
+    /// From now on this version only unwraps, by the token's own will. [`KeyError::Misconfigured`] where the token does
+    /// not change the attribute: then the keyring alone keeps it from wrapping.
+    async fn retire_master_key(&self, id: &MasterKeyId) -> Result<(), KeyError>;
+
+    /// Takes back [`retire_master_key`](Self::retire_master_key).
+    async fn reinstate_master_key(&self, id: &MasterKeyId) -> Result<(), KeyError>;
+
+    /// Destroys a version for good. The caller has seen that nothing is wrapped under it, or has just lost the race to
+    /// make it known. Only what bears this id and this label is touched.
+    async fn destroy_master_key(&self, alias: &Alias, version: Version, id: &MasterKeyId) -> Result<(), KeyError>;
+
+    /// Serial of the token that holds the keys of `alias`, once it has been opened: to be kept with them and given back
+    /// as [`ModuleConfig::expected_serial`](crate::ModuleConfig::expected_serial). Nothing where there is no token.
+    fn serial_of(&self, _alias: &Alias) -> Option<String> {
+        None
+    }
 }
 
 /// The keys of one provider, as the keyring told them.
@@ -179,12 +302,32 @@ impl KnownKeys {
         }
     }
 
+    pub(crate) fn forget(&mut self, id: &MasterKeyId) {
+        self.0.retain(|key| key.id != *id);
+    }
+
+    /// The key under which `alias` wraps now.
+    pub(crate) fn to_wrap(&self, alias: &Alias) -> Result<&KnownKey, KeyError> {
+        let key = self.current(alias).ok_or_else(|| KeyError::NoSuchAlias { alias: alias.clone() })?;
+        if key.enabled { Ok(key) } else { Err(KeyError::Disabled { id: key.id }) }
+    }
+
+    /// The key that unwraps what names this id.
+    pub(crate) fn to_unwrap(&self, id: &MasterKeyId) -> Result<&KnownKey, KeyError> {
+        let key = self.find(id).ok_or(KeyError::UnknownMasterKey { id: *id })?;
+        if key.enabled { Ok(key) } else { Err(KeyError::Disabled { id: *id }) }
+    }
+
     pub(crate) fn current(&self, alias: &Alias) -> Option<&KnownKey> {
         self.0.iter().find(|key| key.current && key.alias == *alias)
     }
 
     pub(crate) fn find(&self, id: &MasterKeyId) -> Option<&KnownKey> {
         self.0.iter().find(|key| key.id == *id)
+    }
+
+    pub(crate) fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.find(id).map(|key| (key.alias.clone(), key.version))
     }
 
     pub(crate) fn as_slice(&self) -> &[KnownKey] {

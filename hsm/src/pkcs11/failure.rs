@@ -2,6 +2,7 @@
 //!
 //! Only the names of the call and of its return value go into a text: never an argument.
 
+use super::pin::RefusedPin;
 use crate::error::KeyError;
 use cryptoki::error::Error;
 
@@ -12,8 +13,15 @@ pub(crate) enum Failure {
     Call(KeyError),
     /// The module or token is lost: only a new process helps (C_Finalize beside a call in flight kills most modules).
     Lost(String),
+    /// A known key is not seen, though the token is there: a process that begins looks again, and only then it is gone.
+    Stale(String),
     /// The token refused the PIN, or would lock at the next wrong one: not to be tried again with the same PIN.
-    PinRefused(String),
+    PinRefused {
+        /// What is told.
+        what: String,
+        /// By which that PIN is known again; nothing where none was tried.
+        refused: Option<RefusedPin>,
+    },
 }
 
 impl Failure {
@@ -24,8 +32,8 @@ impl Failure {
     pub(crate) fn into_error(self) -> KeyError {
         match self {
             Self::Call(error) => error,
-            Self::Lost(reason) => KeyError::Away { reason },
-            Self::PinRefused(what) => KeyError::Misconfigured(what),
+            Self::Lost(reason) | Self::Stale(reason) => KeyError::Away { reason },
+            Self::PinRefused { what, .. } => KeyError::Misconfigured(what),
         }
     }
 }
@@ -33,7 +41,7 @@ impl Failure {
 /// One short line: the crate's own text is a paragraph of the standard.
 pub(crate) fn describe(error: &Error) -> String {
     match error {
-        Error::Pkcs11(value, function) => format!("{value:?} from C_{function}"),
+        Error::Pkcs11(value, function) => format!("{value:?} from C_{function:?}"),
         other => other.to_string(),
     }
 }

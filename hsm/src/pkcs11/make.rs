@@ -26,7 +26,7 @@ pub(crate) fn make_token(path: &Path, label: &str, pin_file: &Path, so_pin_file:
     let refused = |error| Failure::misconfigured(format!("the module does not make a token: {}", describe(&error)));
     module.init_token(slot, &so_pin, label).map_err(refused)?;
     // SoftHSM gives a token a new slot number once it is made: find it by label.
-    let (slot, _) = module::find_token(&module, &module::TokenSelector::Label(label.to_owned()))?;
+    let (slot, _) = module::find_token(&module, path, &module::TokenSelector::Label(label.to_owned()))?;
     let session = module.open_rw_session(slot).map_err(refused)?;
     session.login(UserType::So, Some(&so_pin)).map_err(refused)?;
     session.init_pin(&pin).map_err(refused)

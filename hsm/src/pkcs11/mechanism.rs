@@ -1,21 +1,25 @@
 //! The rungs, as PKCS#11 calls: how one wrap and one unwrap look for each.
 //!
-//! Never C_WrapKey: its lengths are not to be trusted, and it would need a key that may wrap. The caller unwraps and
-//! compares what was wrapped; nothing here is believed for having returned CKR_OK. IVs come straight from the kernel:
-//! the generator of AWS-LC takes 22 ms to seed itself, which would be most of a worker's start.
+//! Never C_WrapKey: its lengths are not to be trusted, and it would need a key that may wrap. Never CKM_AES_KEY_WRAP_PAD,
+//! which means two incompatible things. The caller unwraps and compares what was wrapped; nothing here is believed for
+//! having returned CKR_OK.
 
+use super::failure::describe;
+use super::gcm::{self, IvWay};
+use super::oaep::{self, RsaMaster};
 use crate::rung::Rung;
-use cryptoki::error::Error;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-const IV_IN_FRONT: u8 = 1;
-const IV_LEN: usize = 12;
-const TAG_LEN: usize = 16;
-const KEY_LEN: usize = 32;
+pub(super) const KEY_LEN: usize = 32;
+
+/// RFC 3394 adds 8 bytes.
+const KEY_WRAP_LEN: usize = 64 + 8;
 
 /// Why one call pattern did not succeed.
 #[derive(Debug)]
@@ -24,8 +28,24 @@ pub(super) enum CallError {
     Module(Error),
     /// The operating system gave no random bytes for an IV.
     Random,
-    /// The token answered with something that this rung cannot have made.
+    /// The token answered with something that this rung cannot have made, or the bytes are not of this rung and key.
     Shape,
+}
+
+impl CallError {
+    /// For a log.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Module(error) => describe(error),
+            Self::Random => "the operating system gave no random bytes".to_owned(),
+            Self::Shape => "the token's answer is not what this rung gives".to_owned(),
+        }
+    }
+
+    /// The key no longer does this: CKA_ENCRYPT was taken from it.
+    pub(super) fn is_function_not_permitted(&self) -> bool {
+        matches!(self, Self::Module(Error::Pkcs11(RvError::KeyFunctionNotPermitted, _)))
+    }
 }
 
 impl From<Error> for CallError {
@@ -34,28 +54,65 @@ impl From<Error> for CallError {
     }
 }
 
+/// A whole call pattern: a rung, and how the token makes the IV where it needs one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Pattern {
+    KeyWrap,
+    Gcm(IvWay),
+    Oaep,
+}
+
+impl Pattern {
+    pub(crate) fn rung(self) -> Rung {
+        match self {
+            Self::KeyWrap => Rung::AesKeyWrap,
+            Self::Gcm(_) => Rung::AesGcm,
+            Self::Oaep => Rung::RsaOaep,
+        }
+    }
+
+    /// For a frame.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::KeyWrap => 0,
+            Self::Gcm(way) => way as u8,
+            Self::Oaep => 255,
+        }
+    }
+
+    pub(crate) fn by_number(number: u8) -> Option<Self> {
+        let gcm = IvWay::ALL.map(Self::Gcm);
+        [Self::KeyWrap, Self::Oaep].into_iter().chain(gcm).find(|pattern| pattern.number() == number)
+    }
+}
+
+/// A master key as a session finds it.
+#[derive(Clone)]
+pub(super) enum Master {
+    Aes(ObjectHandle),
+    Rsa(RsaMaster),
+}
+
 /// Encrypts 32 bytes in the token and gives the rung's own bytes.
 pub(super) fn encrypt(
     session: &Session,
-    rung: Rung,
-    master: ObjectHandle,
+    pattern: Pattern,
+    master: &Master,
     key: &[u8; KEY_LEN],
     context: &[u8; 32],
 ) -> Result<Vec<u8>, CallError> {
-    match rung {
-        Rung::AesGcm => {
-            let mut iv = [0; IV_LEN];
-            getrandom::fill(&mut iv).map_err(|_| CallError::Random)?;
-            let mut out = vec![IV_IN_FRONT, IV_LEN as u8, TAG_LEN as u8];
-            out.extend_from_slice(&iv);
-            let sealed = session.encrypt(&gcm(&mut iv, context)?, master, key)?;
-            // A token that puts an IV of its own into the answer, or a shorter tag, is another rung.
-            if sealed.len() != KEY_LEN + TAG_LEN {
-                return Err(CallError::Shape);
-            }
-            out.extend_from_slice(&sealed);
-            Ok(out)
+    match (pattern, master) {
+        (Pattern::KeyWrap, Master::Aes(master)) => {
+            let mut plain = Zeroizing::new([0; 64]);
+            plain[..32].copy_from_slice(key);
+            plain[32..].copy_from_slice(context);
+            let sealed = session.encrypt(&Mechanism::AesKeyWrap, *master, plain.as_slice())?;
+            if sealed.len() == KEY_WRAP_LEN { Ok(sealed) } else { Err(CallError::Shape) }
         }
+        (Pattern::Gcm(way), Master::Aes(master)) => gcm::encrypt(session, way, *master, key, context),
+        (Pattern::Oaep, Master::Rsa(master)) => oaep::encrypt(session, master, key, context),
+        (Pattern::KeyWrap | Pattern::Gcm(_), Master::Rsa(_)) | (Pattern::Oaep, Master::Aes(_)) => Err(CallError::Shape),
     }
 }
 
@@ -63,38 +120,52 @@ pub(super) fn encrypt(
 pub(super) fn decrypt(
     session: &Session,
     rung: Rung,
-    master: ObjectHandle,
-    ciphertext: &[u8],
+    master: &Master,
+    bytes: &[u8],
     context: &[u8; 32],
 ) -> Result<Zeroizing<[u8; KEY_LEN]>, CallError> {
-    match rung {
-        Rung::AesGcm => {
-            let (mut iv, sealed) = split_gcm(ciphertext).ok_or(CallError::Shape)?;
-            let opened = Zeroizing::new(session.decrypt(&gcm(&mut iv, context)?, master, sealed)?);
-            let mut key = Zeroizing::new([0; KEY_LEN]);
-            if opened.len() != KEY_LEN {
-                return Err(CallError::Shape);
-            }
-            key.copy_from_slice(&opened);
-            Ok(key)
+    let opened = match (rung, master) {
+        (Rung::AesKeyWrap, Master::Aes(master)) => {
+            let opened = Zeroizing::new(session.decrypt(&Mechanism::AesKeyWrap, *master, bytes)?);
+            key_of_64(&opened, context)?
         }
+        (Rung::AesGcm, Master::Aes(master)) => gcm::decrypt(session, *master, bytes, context)?,
+        (Rung::RsaOaep, Master::Rsa(master)) => oaep::decrypt(session, master, bytes, context)?,
+        (Rung::AesKeyWrap | Rung::AesGcm, Master::Rsa(_)) | (Rung::RsaOaep, Master::Aes(_)) => {
+            return Err(CallError::Shape);
+        }
+    };
+    let mut key = Zeroizing::new([0; KEY_LEN]);
+    if opened.len() != KEY_LEN {
+        return Err(CallError::Shape);
     }
+    key.copy_from_slice(&opened);
+    Ok(key)
+}
+
+/// The key of a rung without AAD: 64 bytes hold it and then the context, which must be this one.
+pub(super) fn key_of_64(opened: &[u8], context: &[u8; 32]) -> Result<Zeroizing<Vec<u8>>, CallError> {
+    let (key, held) = opened.split_at_checked(KEY_LEN).ok_or(CallError::Shape)?;
+    verify_slices_are_equal(held, context).map_err(|_| CallError::Shape)?;
+    Ok(Zeroizing::new(key.to_vec()))
 }
 
 /// Whether these bytes can be of this rung at all. If not, no token needs to be asked.
-pub(super) fn is_well_formed(rung: Rung, ciphertext: &[u8]) -> bool {
+pub(super) fn is_well_formed(rung: Rung, bytes: &[u8]) -> bool {
     match rung {
-        Rung::AesGcm => split_gcm(ciphertext).is_some(),
+        Rung::AesKeyWrap => bytes.len() == KEY_WRAP_LEN,
+        Rung::AesGcm => gcm::is_well_formed(bytes),
+        Rung::RsaOaep => oaep::is_well_formed(bytes),
     }
 }
 
-fn gcm<'a>(iv: &'a mut [u8; IV_LEN], context: &'a [u8; 32]) -> Result<Mechanism<'a>, Error> {
-    Ok(Mechanism::AesGcm(GcmParams::new(iv, context, (TAG_LEN as u64 * 8).into())?))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn split_gcm(ciphertext: &[u8]) -> Option<([u8; IV_LEN], &[u8])> {
-    let (head, rest) = ciphertext.split_first_chunk::<3>()?;
-    let (iv, sealed) = rest.split_first_chunk::<IV_LEN>()?;
-    let known = *head == [IV_IN_FRONT, IV_LEN as u8, TAG_LEN as u8] && sealed.len() == KEY_LEN + TAG_LEN;
-    known.then_some((*iv, sealed))
+    #[test]
+    fn every_pattern_has_a_number_of_its_own() {
+        let all = [Pattern::KeyWrap, Pattern::Oaep].into_iter().chain(IvWay::ALL.map(Pattern::Gcm));
+        all.for_each(|pattern| assert_eq!(Pattern::by_number(pattern.number()), Some(pattern)));
+    }
 }

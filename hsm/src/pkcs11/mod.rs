@@ -1,78 +1,172 @@
 //! Master keys in a PKCS#11 token, as the worker process uses them: one module, one token, one thread.
 //!
-//! The module is loaded once and never finalised while anything may be in it. One anchor session is logged in and held
-//! for life (closing the last session logs out). A call that fails is repeated once in a fresh session; what fails
-//! there too is judged by the canaries: see [`TokenKeys::judge`].
+//! The module is loaded once and never finalised while anything may be in it. A call that fails is repeated once in a
+//! fresh session; what fails there too is judged by the canaries: see [`TokenKeys::judge`].
 
+mod administer;
+mod door;
+mod examine;
 mod failure;
+mod gcm;
+mod generate;
 mod make;
+mod measure;
 mod mechanism;
 mod module;
+mod oaep;
 mod object;
 mod pin;
+mod raw_info;
 mod sessions;
+mod trial;
 
+pub(crate) use examine::examine;
 pub(crate) use failure::Failure;
 pub(crate) use make::make_token;
+pub(crate) use mechanism::Pattern;
 pub use module::TokenSelector;
 pub use pin::PinSource;
+pub(crate) use pin::RefusedPin;
 
-use crate::canary;
 use crate::error::KeyError;
-use crate::provider::{Alias, CreatedKey, KnownKey, KnownKeys, MasterKeyId, Version};
+use crate::provider::{Alias, KnownKey, KnownKeys, MasterKeyId};
 use crate::rung::Rung;
 use crate::wrapped::WrappedKey;
-use cryptoki::context::Pkcs11;
-use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
-use failure::{describe, lost};
-use sessions::{Generation, Trouble};
-use std::path::Path;
+use door::Door;
+use sessions::{Generation, Habits, Trouble};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
+
+/// For so long a process that has opened the token and answered no call has seen what the token held just now.
+const YOUTH: Duration = Duration::from_secs(30);
+
+/// Canaries are opened for so long when a worker starts; the others when their keys are used.
+const LOOK_FOR_KNOWN: Duration = Duration::from_secs(1);
+
+/// Canaries of other keys that are asked, at most, whether the HSM is away.
+const JUDGES_MAX: usize = 16;
+
+/// A later version on the token is looked for again after this time, if a wrap needs to know.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a worker is told of its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenToken {
+    pub(crate) module: PathBuf,
+    pub(crate) token: TokenSelector,
+    pub(crate) pin: PinSource,
+    /// The serial of the token that holds the known keys, if the caller remembers it: any other is refused.
+    pub(crate) serial: Option<String>,
+    /// The PIN that was refused last.
+    pub(crate) refused: Option<RefusedPin>,
+    pub(crate) may_be_extractable: bool,
+    /// In order of preference.
+    pub(crate) rungs: Vec<Rung>,
+    /// The patterns that a worker before has seen this token do; none: try them.
+    pub(crate) patterns: Option<Vec<Pattern>>,
+}
+
+/// What a worker found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenedToken {
+    pub(crate) serial: String,
+    /// AES patterns that work, best first.
+    pub(crate) patterns: Vec<Pattern>,
+    /// What an administrator should read.
+    pub(crate) notes: Vec<String>,
+}
 
 /// A token, logged in.
 pub(crate) struct TokenKeys {
-    module: Pkcs11,
-    slot: Slot,
+    door: Rc<Door>,
     token: String,
+    rungs: Vec<Rung>,
+    habits: Habits,
     known: KnownKeys,
+    /// Known keys that were not to be found when this process was young.
+    gone: HashSet<MasterKeyId>,
+    /// When it opened the token, until the first call is answered.
+    young: Option<Instant>,
+    /// Aliases of which the token holds a later version than the keyring.
+    outgrown: HashSet<Alias>,
+    /// When that was looked at.
+    looked: Instant,
     generation: Option<Generation>,
-    /// Never used, never logged out: it keeps the login of all the others.
-    _anchor: Session,
 }
 
 impl TokenKeys {
-    /// Loads, finds, logs in, and looks for the known keys. Gives what an administrator should read, too.
-    pub(crate) fn open(
-        module: &Path,
-        token: &TokenSelector,
-        pin: &PinSource,
-        known: Vec<KnownKey>,
-    ) -> Result<(Self, Vec<String>), Failure> {
-        let module = module::load(module)?;
-        let (slot, info) = module::find_token(&module, token)?;
-        let anchor = module.open_ro_session(slot).map_err(|error| lost(&error))?;
-        let mut notes = Vec::new();
-        log_in(&anchor, &info, pin, &mut notes)?;
-        let mut keys = Self {
-            module,
-            slot,
-            token: module::name(&info),
-            known: KnownKeys::default(),
-            generation: None,
-            _anchor: anchor,
+    /// Loads, finds, logs in, tries the rungs, and looks for the known keys.
+    pub(crate) fn open(wanted: &OpenToken, known: Vec<KnownKey>) -> Result<(Self, OpenedToken), Failure> {
+        let library = module::load(&wanted.module)?;
+        let (slot, info) = module::find_token(&library, &wanted.module, &wanted.token)?;
+        let token = module::name(&info);
+        if let Some(serial) = wanted.serial.as_ref().filter(|serial| *serial != info.serial_number()) {
+            return Err(Failure::misconfigured(format!(
+                "this is token {token}, but the master keys lie on the token with serial {serial}: put that one back, or \
+                 restore them to this one and say that it takes its place"
+            )));
+        }
+        let serial = info.serial_number().to_owned();
+        let (door, mut notes) = Door::open(library, slot, &info, &wanted.pin, wanted.refused.as_ref())?;
+        let patterns = match &wanted.patterns {
+            Some(seen) => seen.clone(),
+            None => working(trial::aes_patterns(&door, &wanted.rungs)?),
         };
-        keys.know(known);
+        let habits = Habits { aes: patterns.first().copied(), may_be_extractable: wanted.may_be_extractable };
+        let mut keys = Self {
+            door: Rc::new(door),
+            token,
+            rungs: wanted.rungs.clone(),
+            habits,
+            known: KnownKeys::default(),
+            gone: HashSet::new(),
+            young: Some(Instant::now()),
+            outgrown: HashSet::new(),
+            looked: Instant::now(),
+            generation: None,
+        };
+        keys.know(known, &mut notes);
         keys.look_for_known(&mut notes)?;
-        Ok((keys, notes))
+        Ok((keys, OpenedToken { serial, patterns, notes }))
+    }
+
+    /// To list what the token holds, and for nothing else.
+    fn for_listing(door: Door, wanted: &OpenToken) -> Self {
+        Self {
+            door: Rc::new(door),
+            token: String::new(),
+            rungs: wanted.rungs.clone(),
+            habits: Habits { aes: None, may_be_extractable: wanted.may_be_extractable },
+            known: KnownKeys::default(),
+            gone: HashSet::new(),
+            young: Some(Instant::now()),
+            outgrown: HashSet::new(),
+            looked: Instant::now(),
+            generation: None,
+        }
     }
 
     /// Tells of keys that the keyring knows.
-    pub(crate) fn know(&mut self, known: Vec<KnownKey>) {
+    pub(crate) fn know(&mut self, known: Vec<KnownKey>, notes: &mut Vec<String>) {
+        // The caller tells of all of them: what is no longer among them is forgotten.
+        self.known = KnownKeys::default();
         self.known.register(known);
         // Canaries may be others now: proofs are made anew.
         self.generation = None;
+        self.outgrown = self.look_for_later_versions(notes);
+        self.looked = Instant::now();
+    }
+
+    /// Whether the token holds a later version; looked at again now and then, since it may have been destroyed.
+    fn is_outgrown(&mut self, alias: &Alias) -> bool {
+        if self.outgrown.contains(alias) && self.looked.elapsed() > LOOK_AGAIN {
+            self.outgrown = self.look_for_later_versions(&mut Vec::new());
+            self.looked = Instant::now();
+        }
+        self.outgrown.contains(alias)
     }
 
     pub(crate) fn wrap(
@@ -82,15 +176,23 @@ impl TokenKeys {
         context: &[u8; 32],
     ) -> Result<WrappedKey, Failure> {
         let known = self.find(master)?;
+        if self.is_outgrown(&known.alias) {
+            return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
+        }
         let wrapped = self.twice(&known, |generation| generation.wrap(&known, key, context));
-        let ciphertext = wrapped.map_err(|failure| match failure {
-            // The canary opens, and there were no bytes yet that could be at fault.
-            Failure::Call(KeyError::Refused) => {
-                Failure::Call(KeyError::away(format!("token {} decrypts but does not encrypt", self.token)))
+        self.young = None;
+        let (rung, ciphertext) = match wrapped {
+            // The canary opens, and there were no bytes yet that could be at fault. Modules name this in several ways.
+            Err(Failure::Call(KeyError::Refused)) if self.is_retired(master) => {
+                return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
             }
-            other => other,
-        })?;
-        Ok(WrappedKey { master: *master, rung: Rung::AesGcm, ciphertext })
+            Err(Failure::Call(KeyError::Refused)) => {
+                let reason = format!("token {} decrypts but does not encrypt", self.token);
+                return Err(Failure::Call(KeyError::away(reason)));
+            }
+            other => other?,
+        };
+        Ok(WrappedKey { master: *master, rung, ciphertext })
     }
 
     pub(crate) fn unwrap(&mut self, wrapped: &WrappedKey, context: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, Failure> {
@@ -98,7 +200,10 @@ impl TokenKeys {
         if !mechanism::is_well_formed(wrapped.rung, &wrapped.ciphertext) {
             return Err(Failure::Call(KeyError::Refused));
         }
-        self.twice(&known, |generation| generation.unwrap(&known, wrapped.rung, &wrapped.ciphertext, context))
+        let key =
+            self.twice(&known, |generation| generation.unwrap(&known, wrapped.rung, &wrapped.ciphertext, context));
+        self.young = None;
+        key
     }
 
     /// Opens a canary: fails only if none opens.
@@ -108,43 +213,6 @@ impl TokenKeys {
             Err(Failure::Lost(reason)) => Err(Failure::Lost(reason)),
             Ok(()) | Err(_) => Ok(()),
         }
-    }
-
-    /// Makes a key and its canary. It does not wrap before the keyring knows it.
-    pub(crate) fn create(&mut self, alias: Alias, version: Version) -> Result<CreatedKey, Failure> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|_| Failure::misconfigured("the operating system gave no random bytes"))?;
-        let id = MasterKeyId::new(bytes);
-        let session = self.module.open_rw_session(self.slot).map_err(|error| lost(&error))?;
-        object::make(&session, &alias, version, &id)?;
-        let canary = self.make_canary(&session, &id)?;
-        let created = CreatedKey { id, version, alias, canary };
-        // Found by its id, judged, canary opened: the way that every later use takes.
-        let known = created.clone().into_known(false);
-        self.twice(&known, |generation| generation.canary_opens(&known))?;
-        self.generation = None;
-        Ok(created)
-    }
-
-    fn make_canary(&self, session: &Session, id: &MasterKeyId) -> Result<WrappedKey, Failure> {
-        let handle = match object::find(session, id).map_err(|error| lost(&error))? {
-            object::Found::Key(handle) => handle,
-            object::Found::Refused(why) => return Err(Failure::misconfigured(why)),
-            object::Found::Absent => {
-                return Err(Failure::misconfigured(format!(
-                    "the token made master key {id} but does not find it by id"
-                )));
-            }
-        };
-        let ciphertext = mechanism::encrypt(session, Rung::AesGcm, handle, canary::VALUE, &canary::context(id))
-            .map_err(|error| match Trouble::from(error) {
-                Trouble::Call(reason) => {
-                    Failure::misconfigured(format!("token {} does not do AES-GCM with AAD: {reason}", self.token))
-                }
-                Trouble::Absent => Failure::Call(KeyError::UnknownMasterKey { id: *id }),
-                Trouble::Final(error) => Failure::Call(error),
-            })?;
-        Ok(WrappedKey { master: *id, rung: Rung::AesGcm, ciphertext })
     }
 
     fn find(&self, id: &MasterKeyId) -> Result<KnownKey, Failure> {
@@ -171,15 +239,30 @@ impl TokenKeys {
         match trouble {
             Trouble::Final(error) => Err(Failure::Call(error)),
             Trouble::Call(reason) => Err(self.judge(known, &reason)),
-            Trouble::Absent => Err(self.judge(known, "no key has this id")),
+            Trouble::Absent => {
+                let failure = self.judge(known, "no key has this id");
+                // Modules that share a token between processes do not always notice what another has made. A process
+                // that begins does.
+                if failure == Failure::Call(KeyError::UnknownMasterKey { id: known.id })
+                    && self.young.is_none_or(|since| since.elapsed() > YOUTH)
+                    && !self.gone.contains(&known.id)
+                {
+                    let why = format!("master key {} is not seen, so a new worker looks for it", known.id);
+                    return Err(Failure::Stale(why));
+                }
+                self.gone.insert(known.id);
+                Err(failure)
+            }
         }
     }
 
     fn once<T>(&mut self, work: impl Fn(&mut Generation) -> Result<T, Trouble>) -> Result<T, Trouble> {
         let mut generation = match self.generation.take() {
             Some(generation) => generation,
-            None => Generation::open(&self.module, self.slot).map_err(|failure| match failure {
-                Failure::Lost(reason) | Failure::PinRefused(reason) => Trouble::Call(reason),
+            None => Generation::open(self.door.clone(), self.habits.clone()).map_err(|failure| match failure {
+                Failure::Lost(reason) | Failure::Stale(reason) | Failure::PinRefused { what: reason, .. } => {
+                    Trouble::Call(reason)
+                }
                 Failure::Call(error) => Trouble::Final(error),
             })?,
         };
@@ -196,19 +279,31 @@ impl TokenKeys {
         if self.once(|generation| generation.canary_opens(known)).is_ok() {
             return Failure::Call(KeyError::Refused);
         }
-        let others: Vec<KnownKey> = self.known.as_slice().iter().filter(|key| key.id != known.id).cloned().collect();
+        let others = self.known_current_first().into_iter().filter(|key| key.id != known.id);
+        let others: Vec<KnownKey> = others.take(JUDGES_MAX).collect();
         if others.iter().any(|other| self.once(|generation| generation.canary_opens(other)).is_ok()) {
             return Failure::Call(KeyError::UnknownMasterKey { id: known.id });
         }
         Failure::Lost(format!("token {}: {reason}, and no canary opens", self.token))
     }
 
+    fn known_current_first(&self) -> Vec<KnownKey> {
+        let mut known = self.known.as_slice().to_vec();
+        known.sort_by_key(|key| (!key.current, std::cmp::Reverse(key.version)));
+        known
+    }
+
     /// Ready if one known key is there and works, or if none is known yet.
     fn look_for_known(&mut self, notes: &mut Vec<String>) -> Result<(), Failure> {
-        let known = self.known.as_slice().to_vec();
+        let known = self.known_current_first();
         let mut usable = known.is_empty();
         let mut refused = None;
+        let begun = Instant::now();
         for key in &known {
+            // A slow HSM with many versions must not keep its workers from starting.
+            if usable && begun.elapsed() > LOOK_FOR_KNOWN {
+                break;
+            }
             if self.once(|generation| generation.canary_opens(key)).is_ok() {
                 usable = true;
                 continue;
@@ -221,7 +316,10 @@ impl TokenKeys {
                         "{name}: its canary does not open, so it does not wrap; restore its keyring row"
                     ));
                 }
-                Err(Trouble::Absent) => notes.push(format!("{name} is not on token {}", self.token)),
+                Err(Trouble::Absent) => {
+                    self.gone.insert(key.id);
+                    notes.push(format!("{name} is not on token {}", self.token));
+                }
                 Err(Trouble::Call(reason)) => notes.push(format!("{name} does not work: {reason}")),
                 Err(Trouble::Final(error)) => {
                     notes.push(error.to_string());
@@ -237,35 +335,6 @@ impl TokenKeys {
     }
 }
 
-/// Logs in once. A PIN that the token refuses is never tried again by itself: some tokens lock at the third.
-fn log_in(anchor: &Session, info: &TokenInfo, source: &PinSource, notes: &mut Vec<String>) -> Result<(), Failure> {
-    let token = module::name(info);
-    if info.user_pin_locked() {
-        return Err(Failure::PinRefused(format!(
-            "token {token} has locked its user PIN: its security officer must set it anew"
-        )));
-    }
-    if info.user_pin_final_try() {
-        return Err(Failure::PinRefused(format!(
-            "token {token} locks its user PIN at the next wrong one, so none is tried: log in once by another tool"
-        )));
-    }
-    let (pin, note) = pin::read(source)?;
-    notes.extend(note);
-    match anchor.login(UserType::User, Some(&pin)) {
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) if is_about_the_pin(&error) => Err(Failure::PinRefused(format!(
-            "token {token} refuses the PIN ({}): correct the PIN file; it is tried again when the file changes",
-            describe(&error)
-        ))),
-        Err(error) => Err(lost(&error)),
-    }
-}
-
-fn is_about_the_pin(error: &Error) -> bool {
-    use RvError::{PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked, UserPinNotInitialized};
-    matches!(
-        error,
-        Error::Pkcs11(PinIncorrect | PinInvalid | PinLenRange | PinExpired | PinLocked | UserPinNotInitialized, _)
-    )
+fn working(trials: Vec<trial::Trial>) -> Vec<Pattern> {
+    trials.into_iter().filter(|trial| trial.fault.is_none()).map(|trial| trial.pattern).collect()
 }

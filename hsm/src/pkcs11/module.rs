@@ -3,6 +3,7 @@
 //! Which token is never guessed: two that fit are refused with their serials, since slot numbers move and labels repeat.
 
 use super::failure::{Failure, describe, lost};
+use super::raw_info;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::slot::{Slot, TokenInfo};
@@ -43,11 +44,11 @@ pub(super) fn load(path: &Path) -> Result<Pkcs11, Failure> {
 }
 
 /// The one token that fits.
-pub(super) fn find_token(module: &Pkcs11, wanted: &TokenSelector) -> Result<(Slot, TokenInfo), Failure> {
+pub(super) fn find_token(module: &Pkcs11, path: &Path, wanted: &TokenSelector) -> Result<(Slot, TokenInfo), Failure> {
     let slots = module.get_slots_with_token().map_err(|error| lost(&error))?;
     let tokens: Vec<(Slot, TokenInfo)> = slots
         .into_iter()
-        .filter_map(|slot| Some((slot, module.get_token_info(slot).ok()?)))
+        .filter_map(|slot| Some((slot, token_info(module, path, slot)?)))
         .filter(|(_, info)| info.token_initialized())
         .collect();
     let fits = |(slot, info): &&(Slot, TokenInfo)| match wanted {
@@ -64,6 +65,15 @@ pub(super) fn find_token(module: &Pkcs11, wanted: &TokenSelector) -> Result<(Slo
             let all = listed(tokens.iter().filter(fits));
             Err(Failure::misconfigured(format!("more than one {wanted}: choose by serial among {all}")))
         }
+    }
+}
+
+/// What a token tells of itself, also where its clock is no time.
+pub(super) fn token_info(module: &Pkcs11, path: &Path, slot: Slot) -> Option<TokenInfo> {
+    match module.get_token_info(slot) {
+        Ok(info) => Some(info),
+        Err(Error::Pkcs11(..)) => None,
+        Err(_) => raw_info::without_clock(path, slot),
     }
 }
 

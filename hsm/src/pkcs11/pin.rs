@@ -1,9 +1,12 @@
 //! Where the PIN comes from. Only the worker reads it.
 //!
-//! It is never an argument, an environment variable or a field of a frame, and no error repeats it.
+//! It is never an argument, an environment variable or a field of a frame, and no error repeats it. Of a PIN that a token
+//! refused, a salt and 16 bits of its Argon2id remain: enough to know it again after a restart, too little to find it by.
 
 use super::failure::Failure;
+use argon2::Argon2;
 use cryptoki::types::AuthPin;
+use secrecy::ExposeSecret as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -39,6 +42,31 @@ impl PinSource {
             },
         }
     }
+}
+
+/// A PIN that was refused, so that no restart loop locks a token: one in 65,536 other PINs is mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefusedPin {
+    pub(crate) salt: [u8; 16],
+    pub(crate) mark: u16,
+}
+
+impl RefusedPin {
+    pub(super) fn of(pin: &AuthPin) -> Option<Self> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).ok()?;
+        Some(Self { mark: mark(pin, &salt)?, salt })
+    }
+
+    pub(super) fn is(&self, pin: &AuthPin) -> bool {
+        mark(pin, &self.salt) == Some(self.mark)
+    }
+}
+
+fn mark(pin: &AuthPin, salt: &[u8; 16]) -> Option<u16> {
+    let mut hash = Zeroizing::new([0; 32]);
+    Argon2::default().hash_password_into(pin.expose_secret().as_bytes(), salt, hash.as_mut_slice()).ok()?;
+    Some(u16::from_be_bytes([hash[0], hash[1]]))
 }
 
 /// The PIN, and what an administrator should know about its file.

@@ -6,8 +6,9 @@
 use super::frame::{self, Reply, Request};
 use super::process::wait_for_hang_up;
 use crate::error::KeyError;
-use crate::pkcs11::{Failure, TokenKeys, make_token};
+use crate::pkcs11::{Failure, TokenKeys, examine, make_token};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use serde::Serialize;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -67,17 +68,18 @@ impl Worker {
 
     fn carry_out(&mut self, request: Request) -> Result<Reply, Failure> {
         match request {
-            Request::Open { module, token, pin, known } => {
-                let (keys, notes) = TokenKeys::open(&module, &token, &pin, known)?;
+            Request::Open { token, known } => {
+                let (keys, opened) = TokenKeys::open(&token, known)?;
                 self.keys = Some(keys);
-                Ok(Reply::Opened(notes))
+                Ok(Reply::Opened(opened))
             }
             Request::MakeToken { module, label, pin_file, so_pin_file } => {
                 make_token(&module, &label, &pin_file, &so_pin_file).map(|()| Reply::Done)
             }
             Request::Know(known) => {
-                self.keys()?.know(known);
-                Ok(Reply::Done)
+                let mut notes = Vec::new();
+                self.keys()?.know(known, &mut notes);
+                Ok(Reply::Noted(notes))
             }
             Request::Probe => self.keys()?.probe().map(|()| Reply::Done),
             Request::Wrap { master, context, key } => {
@@ -88,10 +90,23 @@ impl Worker {
                 Ok(Reply::Unwrapped(DataKey::from_bytes(&mut key)))
             }
             Request::Create { alias, version } => self.keys()?.create(alias, version).map(Reply::Created),
+            Request::List => json(&self.keys()?.list()?),
+            Request::Adopt(master) => self.keys()?.adopt(&master).map(Reply::Created),
+            Request::SetWraps { master, wraps } => self.keys()?.set_wraps(&master, wraps).map(|()| Reply::Done),
+            Request::Destroy { alias, version, master } => {
+                self.keys()?.destroy(&alias, version, &master).map(|()| Reply::Done)
+            }
+            Request::Doctor(token, plan) => json(&examine(&token, plan)),
+            Request::Bench(plan) => json(&self.keys()?.bench(&plan)?),
         }
     }
 
     fn keys(&mut self) -> Result<&mut TokenKeys, Failure> {
         self.keys.as_mut().ok_or_else(|| Failure::Call(KeyError::away("the worker has not opened its token yet")))
     }
+}
+
+fn json(value: &impl Serialize) -> Result<Reply, Failure> {
+    let text = serde_json::to_string(value);
+    text.map(Reply::Json).map_err(|error| Failure::misconfigured(format!("the answer cannot be written: {error}")))
 }

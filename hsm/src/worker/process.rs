@@ -6,7 +6,7 @@
 use super::config::{ModuleConfig, WorkerCommand, may_inherit};
 use super::frame::{self, Reply, Request};
 use crate::error::KeyError;
-use crate::pkcs11::Failure;
+use crate::pkcs11::{Failure, OpenToken, OpenedToken};
 use crate::provider::KnownKey;
 use crossbeam_channel::Receiver;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -73,28 +73,32 @@ impl Process {
         Ok(Self { child, socket })
     }
 
-    /// Starts a worker, has it open its token, and gives what an administrator should read.
+    /// Starts a worker and has it open its token.
     pub(super) fn open(
         command: &WorkerCommand,
         config: &ModuleConfig,
+        token: OpenToken,
         known: Vec<KnownKey>,
-    ) -> Result<(Self, Vec<String>), Failure> {
-        let deadline = config.limits.deadline;
+    ) -> Result<(Self, OpenedToken), Failure> {
+        let deadline = config.limits.open_deadline;
         let mut process = Self::spawn(command, &config.environment, deadline).map_err(Failure::Call)?;
-        let request = Request::Open {
-            module: config.module.clone(),
-            token: config.token.clone(),
-            pin: config.pin.clone(),
-            known,
-        };
-        match process.ask(&request) {
-            Ok(Reply::Opened(notes)) => Ok((process, notes)),
+        match process.ask(&Request::Open { token, known }) {
+            Ok(Reply::Opened(opened)) => {
+                process.set_deadline(config.limits.deadline);
+                Ok((process, opened))
+            }
             Ok(Reply::Failed(failure)) => Err(failure),
             Ok(_) | Err(Silence::Died) => {
                 Err(Failure::Lost("the worker process ended while opening its token".to_owned()))
             }
             Err(Silence::Hung) => Err(Failure::Lost(format!("the module did not open its token within {deadline:?}"))),
         }
+    }
+
+    /// From now on. A deadline that the system does not take leaves the one before.
+    pub(super) fn set_deadline(&self, deadline: Duration) {
+        let _ = self.socket.set_read_timeout(Some(deadline));
+        let _ = self.socket.set_write_timeout(Some(deadline));
     }
 
     /// Disconnected once the worker has ended, so that the successor of an idle one starts at once.
@@ -163,11 +167,11 @@ pub(crate) fn ask_once(
     environment: &[(String, OsString)],
     deadline: Duration,
     request: &Request,
-) -> Result<(), KeyError> {
+) -> Result<Reply, KeyError> {
     let mut process = Process::spawn(command, environment, deadline)?;
     match process.ask(request) {
         Ok(Reply::Failed(failure)) => Err(failure.into_error()),
-        Ok(_) => Ok(()),
+        Ok(reply) => Ok(reply),
         Err(Silence::Hung) => Err(KeyError::away(format!("the module did not answer within {deadline:?}"))),
         Err(Silence::Died) => Err(KeyError::away("the worker process ended without an answer")),
     }

@@ -1,44 +1,31 @@
 //! The pool of workers: the one door between async callers and the processes that hold the token.
 //!
-//! One plain thread tends each worker: it takes calls from a bounded queue, a few at a time, and gives them to its
-//! process in one write. The process answers in order, so the call at the head is the one that hangs: it costs its
-//! caller the deadline and the worker its life; those behind it are tried once more. While no worker can open the
-//! token, callers are told so at once. Nothing here knows of a runtime.
+//! A call waits in a bounded queue for a [`Tender`](super::tender) to take it. While no worker can open the token, callers
+//! are told so at once. Nothing here knows of a runtime.
 
 use super::config::{ModuleConfig, WorkerCommand};
 use super::frame::{Reply, Request};
-use super::process::{Process, Silence};
-use super::state::{Pool, Standing};
+use super::process::ask_once;
+use super::refusal;
+use super::state::Pool;
+use super::tender::{Call, Tender};
+use crate::doctor::{BenchPlan, DoctorPlan, DoctorReport, InProcess};
 use crate::error::KeyError;
-use crate::pkcs11::Failure;
-use crate::provider::{Alias, CreatedKey, Health, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, Version};
+use crate::provider::{
+    Alias, CreatedKey, Health, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, TokenKey, Version,
+};
 use crate::wrapped::WrappedKey;
 use async_trait::async_trait;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select};
+use crossbeam_channel::{Sender, TrySendError};
 use futures_channel::oneshot;
-use std::collections::VecDeque;
+use serde::de::DeserializeOwned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use strongroom_engine::{ContextDigest, DataKey};
 
-/// Most calls given to a worker in one write.
-const BATCH_MAX: usize = 16;
-
-/// One call that waits for its reply.
-struct Call {
-    request: Request,
-    reply: oneshot::Sender<Result<Reply, KeyError>>,
-    since: Instant,
-    is_repeat: bool,
-}
-
-impl Call {
-    fn answer(self, reply: Result<Reply, KeyError>) {
-        // Fails where the caller has hung up, who then wants no answer.
-        let _ = self.reply.send(reply);
-    }
-}
+/// Making an RSA key pair alone takes some devices half a minute.
+const DOCTOR_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Master keys in one PKCS#11 token, behind worker processes. See the module for what it promises.
 ///
@@ -54,11 +41,13 @@ impl Supervisor {
     /// Fails only where the operating system gives no thread.
     pub fn start(command: WorkerCommand, config: ModuleConfig, known: Vec<KnownKey>) -> Result<Self, KeyError> {
         let (calls, queue) = crossbeam_channel::bounded(config.limits.waiting);
+        // Holds at most what the workers have in hand, and each call once.
+        let (again, left_behind) = crossbeam_channel::unbounded();
         let workers = config.limits.workers.max(1);
         let pool = Arc::new(Pool::new(command, config, workers));
         pool.register(known);
         for index in 0..workers {
-            let mut tender = Tender { pool: pool.clone(), index, queue: queue.clone(), again: VecDeque::new() };
+            let mut tender = Tender::new(pool.clone(), index, queue.clone(), again.clone(), left_behind.clone());
             let life = move || while catch_unwind(AssertUnwindSafe(|| tender.tend())).is_err() {};
             std::thread::Builder::new().name(format!("hsm-{index}")).spawn(life).map_err(|error| {
                 KeyError::Misconfigured(format!("the operating system gives no thread for an HSM worker: {error}"))
@@ -72,11 +61,34 @@ impl Supervisor {
         self.pool.worker_ids()
     }
 
+    /// Serial of the token, once a worker has opened it: to be remembered with the master keys.
+    pub fn token_serial(&self) -> Option<String> {
+        self.pool.serial()
+    }
+
+    /// What the module and token are and do, with what to do about each line that is not well. A worker of its own asks,
+    /// so that what hangs or crashes costs nobody else.
+    pub fn doctor(command: &WorkerCommand, config: &ModuleConfig, plan: DoctorPlan) -> DoctorReport {
+        let mut token = config.open_token();
+        // A PIN that was refused is not tried by the doctor either.
+        token.refused = config.refusal_file.as_deref().and_then(|file| refusal::read(file).ok().flatten());
+        let request = Request::Doctor(token, plan);
+        let answer = ask_once(command, &config.environment, DOCTOR_DEADLINE, &request);
+        match answer.and_then(from_json) {
+            Ok(report) => report,
+            Err(error) => DoctorReport::failed(&error),
+        }
+    }
+
+    /// How many wraps or unwraps the module does in one worker without frames, by threads with a session each.
+    pub(crate) async fn bench_in_process(&self, plan: BenchPlan) -> Result<InProcess, KeyError> {
+        from_json(self.call(Request::Bench(plan)).await?)
+    }
+
     async fn call(&self, request: Request) -> Result<Reply, KeyError> {
         self.pool.admit()?;
         let (reply, answer) = oneshot::channel();
-        let call = Call { request, reply, since: Instant::now(), is_repeat: false };
-        self.calls.try_send(call).map_err(|refused| match refused {
+        self.calls.try_send(Call::new(request, reply)).map_err(|refused| match refused {
             TrySendError::Full(_) => {
                 KeyError::away(format!("{} callers already wait for the HSM", self.pool.config.limits.waiting))
             }
@@ -89,7 +101,7 @@ impl Supervisor {
 #[async_trait]
 impl MasterKeys for Supervisor {
     async fn wrap(&self, alias: &Alias, key: &DataKey, context: &ContextDigest) -> Result<WrappedKey, KeyError> {
-        let (master, _) = self.current(alias).ok_or_else(|| KeyError::NoSuchAlias { alias: alias.clone() })?;
+        let master = self.pool.to_wrap(alias)?;
         let key = DataKey::from_bytes(&mut key.expose().clone());
         match self.call(Request::Wrap { master, context: *context.as_bytes(), key }).await? {
             Reply::Wrapped(wrapped) => Ok(wrapped),
@@ -98,9 +110,7 @@ impl MasterKeys for Supervisor {
     }
 
     async fn unwrap(&self, wrapped: &WrappedKey, context: &ContextDigest) -> Result<DataKey, KeyError> {
-        if !self.pool.knows(&wrapped.master) {
-            return Err(KeyError::UnknownMasterKey { id: wrapped.master });
-        }
+        self.pool.may_unwrap(&wrapped.master)?;
         match self.call(Request::Unwrap { wrapped: wrapped.clone(), context: *context.as_bytes() }).await? {
             Reply::Unwrapped(key) => Ok(key),
             _ => Err(nonsense()),
@@ -116,6 +126,10 @@ impl MasterKeys for Supervisor {
 
     fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)> {
         self.pool.current(alias)
+    }
+
+    fn name_of(&self, id: &MasterKeyId) -> Option<(Alias, Version)> {
+        self.pool.name_of(id)
     }
 }
 
@@ -134,241 +148,46 @@ impl MasterKeyAdmin for Supervisor {
     fn register(&self, known: Vec<KnownKey>) {
         self.pool.register(known);
     }
+
+    fn forget(&self, id: &MasterKeyId) {
+        self.pool.forget(id);
+    }
+
+    async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError> {
+        from_json(self.call(Request::List).await?)
+    }
+
+    async fn adopt_master_key(&self, id: &MasterKeyId) -> Result<CreatedKey, KeyError> {
+        match self.call(Request::Adopt(*id)).await? {
+            Reply::Created(created) => Ok(created),
+            _ => Err(nonsense()),
+        }
+    }
+
+    async fn retire_master_key(&self, id: &MasterKeyId) -> Result<(), KeyError> {
+        self.call(Request::SetWraps { master: *id, wraps: false }).await.map(drop)
+    }
+
+    async fn reinstate_master_key(&self, id: &MasterKeyId) -> Result<(), KeyError> {
+        self.call(Request::SetWraps { master: *id, wraps: true }).await.map(drop)
+    }
+
+    async fn destroy_master_key(&self, alias: &Alias, version: Version, id: &MasterKeyId) -> Result<(), KeyError> {
+        self.call(Request::Destroy { alias: alias.clone(), version, master: *id }).await.map(drop)
+    }
+
+    fn serial_of(&self, alias: &Alias) -> Option<String> {
+        self.pool.serial().filter(|_| self.pool.config.aliases.contains(alias))
+    }
+}
+
+fn from_json<T: DeserializeOwned>(reply: Reply) -> Result<T, KeyError> {
+    match reply {
+        Reply::Json(text) => serde_json::from_str(&text).map_err(|_| nonsense()),
+        _ => Err(nonsense()),
+    }
 }
 
 fn nonsense() -> KeyError {
     KeyError::away("the worker answered another question than was asked")
-}
-
-/// Why a worker's life ended.
-enum End {
-    /// The supervisor was dropped.
-    Closed,
-    /// Its process is of no more use.
-    Broken(KeyError),
-}
-
-/// What a ready worker does next.
-enum Next {
-    /// These calls; none of them means it has been idle for long.
-    Batch(VecDeque<Call>),
-    /// Nothing: its process ended.
-    Gone,
-    /// Nothing: the supervisor was dropped.
-    Closed,
-}
-
-/// The thread that tends one worker after another.
-struct Tender {
-    pool: Arc<Pool>,
-    index: usize,
-    queue: Receiver<Call>,
-    /// Calls that a worker left behind when it ended: first for its successor.
-    again: VecDeque<Call>,
-}
-
-impl Tender {
-    fn tend(&mut self) {
-        let retry_max = self.pool.config.limits.retry_every;
-        let mut pause = Duration::from_millis(20).min(retry_max);
-        loop {
-            match self.pool.open_worker(self.index) {
-                Ok((process, generation)) => {
-                    pause = Duration::from_millis(20).min(retry_max);
-                    match self.serve(process, generation) {
-                        End::Closed => {
-                            self.pool.set(self.index, Standing::Failed(KeyError::away("the HSM workers have ended")));
-                            return;
-                        }
-                        End::Broken(error) => {
-                            tracing::warn!(worker = self.index, %error, "HSM worker ended; its successor starts");
-                            self.pool.set(self.index, Standing::Starting);
-                        }
-                    }
-                }
-                Err(error) => {
-                    let changed = self.pool.set(self.index, Standing::Failed(error.clone()));
-                    if changed {
-                        tracing::error!(worker = self.index, %error, "HSM worker cannot open its token");
-                    }
-                    if self.turn_away_for(pause, &error) {
-                        return;
-                    }
-                    pause = (pause * 2).min(retry_max);
-                }
-            }
-        }
-    }
-
-    /// Answers callers while no worker is ready; the others' callers wait for them. Says whether all is over.
-    fn turn_away_for(&mut self, pause: Duration, error: &KeyError) -> bool {
-        self.again.drain(..).for_each(|call| call.answer(Err(error.clone())));
-        let until = Instant::now() + pause;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if self.pool.admit().is_ok() {
-                std::thread::sleep(left);
-                return false;
-            }
-            match self.queue.recv_timeout(left) {
-                Ok(call) => call.answer(Err(error.clone())),
-                Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => return true,
-            }
-        }
-    }
-
-    /// Gives calls to one process until it is of no more use.
-    fn serve(&mut self, mut process: Process, mut generation: u64) -> End {
-        let mut pace = Pace::new(self.pool.config.limits.deadline);
-        let gone = match process.watch() {
-            Ok(gone) => gone,
-            Err(error) => return End::Broken(KeyError::away(format!("cannot watch the worker process: {error}"))),
-        };
-        loop {
-            let batch = match self.next_batch(&pace, &gone) {
-                Next::Batch(batch) => batch,
-                Next::Gone => return End::Broken(KeyError::away("the worker process ended while idle")),
-                Next::Closed => {
-                    process.end();
-                    return End::Closed;
-                }
-            };
-            let told = match self.pool.known_since(generation) {
-                Some((known, newest)) => {
-                    generation = newest;
-                    self.ask_aside(&mut process, &Request::Know(known))
-                }
-                None if batch.is_empty() => self.ask_aside(&mut process, &Request::Probe),
-                None => Ok(()),
-            };
-            if let Err(error) = told {
-                self.keep_for_successor(batch);
-                return End::Broken(error);
-            }
-            if let Err(error) = self.run(&mut process, batch, &mut pace) {
-                return End::Broken(error);
-            }
-        }
-    }
-
-    /// What waits, as much as one write may take, but no more than this worker's share. Empty-handed after a while.
-    fn next_batch(&mut self, pace: &Pace, gone: &Receiver<()>) -> Next {
-        let limits = &self.pool.config.limits;
-        let mut batch = VecDeque::new();
-        if self.again.is_empty() {
-            select! {
-                recv(self.queue) -> call => match call {
-                    Ok(call) => batch.extend(self.still_wanted(call)),
-                    Err(_) => return Next::Closed,
-                },
-                recv(gone) -> _ => return Next::Gone,
-                default(limits.probe_every) => return Next::Batch(batch),
-            }
-        }
-        let room = pace.batch_max().min(1 + self.queue.len() / limits.workers.max(1));
-        while batch.len() < room {
-            let Some(call) = self.again.pop_front().or_else(|| self.queue.try_recv().ok()) else { break };
-            batch.extend(self.still_wanted(call));
-        }
-        Next::Batch(batch)
-    }
-
-    /// The call, unless its caller has hung up or has waited so long that it is told so.
-    fn still_wanted(&self, call: Call) -> Option<Call> {
-        // Two deadlines: behind a call that hangs, the successor still gets to this one.
-        let patience = self.pool.config.limits.deadline * 2;
-        if call.reply.is_canceled() {
-            return None;
-        }
-        if !call.is_repeat && call.since.elapsed() > patience {
-            call.answer(Err(KeyError::away(format!("no HSM worker was free within {patience:?}"))));
-            return None;
-        }
-        Some(call)
-    }
-
-    fn ask_aside(&self, process: &mut Process, request: &Request) -> Result<(), KeyError> {
-        match process.ask(request) {
-            Ok(Reply::Failed(Failure::Call(_))) => Ok(()),
-            Ok(Reply::Failed(failure)) => Err(failure.into_error()),
-            Ok(_) => Ok(()),
-            Err(silence) => Err(self.explain(&silence)),
-        }
-    }
-
-    fn run(&mut self, process: &mut Process, mut batch: VecDeque<Call>, pace: &mut Pace) -> Result<(), KeyError> {
-        if let Err(silence) = process.send(batch.iter().map(|call| &call.request)) {
-            self.keep_for_successor(batch);
-            return Err(self.explain(&silence));
-        }
-        while let Some(call) = batch.pop_front() {
-            let begun = Instant::now();
-            match process.receive() {
-                Ok(Reply::Failed(Failure::Call(error))) => call.answer(Err(error)),
-                Ok(Reply::Failed(failure)) => {
-                    let error = failure.into_error();
-                    batch.push_front(call);
-                    self.keep_for_successor(batch);
-                    return Err(error);
-                }
-                Ok(reply) => call.answer(Ok(reply)),
-                Err(silence) => {
-                    let error = self.explain(&silence);
-                    match silence {
-                        Silence::Hung => call.answer(Err(error.clone())),
-                        Silence::Died => batch.push_front(call),
-                    }
-                    self.keep_for_successor(batch);
-                    return Err(error);
-                }
-            }
-            pace.took(begun.elapsed());
-        }
-        Ok(())
-    }
-
-    /// Each is tried once more; what already was, or must not be, is told so.
-    fn keep_for_successor(&mut self, batch: VecDeque<Call>) {
-        for mut call in batch {
-            if call.is_repeat || !call.request.may_repeat() {
-                call.answer(Err(KeyError::away(
-                    "the HSM worker ended during the call; it may or may not have been done",
-                )));
-            } else {
-                call.is_repeat = true;
-                self.again.push_back(call);
-            }
-        }
-    }
-
-    fn explain(&self, silence: &Silence) -> KeyError {
-        match silence {
-            Silence::Hung => {
-                KeyError::away(format!("the module did not answer within {:?}", self.pool.config.limits.deadline))
-            }
-            Silence::Died => KeyError::away("the worker process ended in the middle of a call"),
-        }
-    }
-}
-
-/// How long calls take lately, so that a batch on a slow HSM stays far below the deadline.
-struct Pace {
-    mean: Duration,
-    deadline: Duration,
-}
-
-impl Pace {
-    fn new(deadline: Duration) -> Self {
-        Self { mean: Duration::ZERO, deadline }
-    }
-
-    fn took(&mut self, time: Duration) {
-        self.mean = (self.mean * 7 + time) / 8;
-    }
-
-    fn batch_max(&self) -> usize {
-        let fitting = (self.deadline / 8).as_micros() / self.mean.as_micros().max(1);
-        usize::try_from(fitting).unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX)
-    }
 }

@@ -1,9 +1,11 @@
 //! A module that goes wrong in the middle of a call.
 
-use crate::harness::{Token, create, data_key, error_of, until, unwrap, wrap};
+use crate::harness::{Token, create, data_key, error_of, example, until, unwrap, wrap};
 use pollster::block_on;
 use std::time::Duration;
-use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin as _, Supervisor, Version, WrappedKey};
+use strongroom_hsm::{
+    Alias, DoctorPlan, KeyError, MasterKeyAdmin as _, Severity, Supervisor, Version, WorkerCommand, WrappedKey,
+};
 
 /// A pool of one on the forwarding module, and a key wrapped through it.
 fn forwarded() -> (Token, Supervisor, WrappedKey) {
@@ -71,4 +73,113 @@ fn a_new_key_that_the_token_calls_extractable_is_destroyed() {
     assert!(what.contains("is extractable; it was destroyed"), "{what}");
     token.fault("");
     create(&keys, 3);
+}
+
+/// Every value that the standard gives these calls, and one of a vendor's.
+fn ckr_values() -> Vec<u64> {
+    let standard = [
+        0x01, 0x02, 0x03, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x30, 0x31, 0x32,
+        0x40, 0x41, 0x50, 0x51, 0x54, 0x60, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x70, 0x71, 0x82,
+        0x90, 0x91, 0xb0, 0xb1, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7, 0xb8, 0xc0, 0xd0, 0xd1, 0xe0, 0xe1, 0xe2, 0xf0, 0x100,
+        0x101, 0x150, 0x190, 0x191, 0x1b9, 0x200,
+    ];
+    standard.into_iter().chain([0x8000_0001]).collect()
+}
+
+const CALLS: [&str; 4] = ["C_DecryptInit", "C_Decrypt", "C_FindObjectsInit", "C_OpenSession"];
+
+#[test]
+fn any_error_that_comes_once_costs_no_caller_anything() {
+    let (token, keys, wrapped) = forwarded();
+    for call in CALLS {
+        for value in ckr_values() {
+            token.fault(&format!("error-once {call} {value}"));
+            assert!(unwrap(&keys, &wrapped).is_ok(), "{call} {value:#x}");
+        }
+    }
+}
+
+#[test]
+fn any_error_that_comes_for_ever_is_told_and_over_when_it_is_over() {
+    let (token, keys, wrapped) = forwarded();
+    for call in CALLS {
+        for value in ckr_values().into_iter().step_by(7) {
+            token.fault(&format!("error {call} {value}"));
+            // A session that is open, and a key that is found, need neither again: those calls may go on.
+            let told = unwrap(&keys, &wrapped).err();
+            let expected = matches!(told, Some(KeyError::Away { .. } | KeyError::Misconfigured(_)));
+            assert!(
+                expected || (told.is_none() && call != "C_Decrypt" && call != "C_DecryptInit"),
+                "{call} {value:#x}"
+            );
+            token.fault("");
+            until("the token", || unwrap(&keys, &wrapped).ok());
+        }
+    }
+}
+
+#[test]
+fn a_token_that_is_lost_is_away_at_once_and_back_within_seconds() {
+    let (token, keys, wrapped) = forwarded();
+    token.fault("lost");
+    assert!(matches!(error_of(unwrap(&keys, &wrapped)), KeyError::Away { .. }));
+    // The circuit is open: nobody waits for the module any more.
+    let begun = std::time::Instant::now();
+    for _ in 0..100 {
+        assert!(matches!(error_of(unwrap(&keys, &wrapped)), KeyError::Away { .. }));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "each is answered at once, not after the deadline");
+    token.fault("");
+    until("the token", || unwrap(&keys, &wrapped).ok());
+}
+
+#[test]
+fn a_token_that_makes_one_iv_for_ever_wraps_nothing() {
+    let (mut token, keys, _) = forwarded();
+    drop(keys);
+    token.config.rungs = vec![strongroom_hsm::Rung::AesGcm];
+    token.fault("iv fixed");
+    let keys = token.start(Vec::new());
+    let made = block_on(keys.create_master_key(&Alias::default_alias(), Version(2)));
+    let Err(KeyError::Misconfigured(what)) = made else { panic!("not refused") };
+    assert!(what.contains("none of the rungs"), "{what}");
+}
+
+#[test]
+fn the_doctor_says_so_where_a_key_made_not_to_leave_could() {
+    let (token, keys, _) = forwarded();
+    drop(keys);
+    token.fault("leaky");
+    let command = WorkerCommand { program: example("worker"), args: Vec::new() };
+    let report = Supervisor::doctor(&command, &token.config, DoctorPlan { calls: 1, sessions: 2 });
+    let about = |about: &str| report.findings.iter().find(|finding| finding.about == about).unwrap();
+    assert_eq!(about("key reads back").severity, Severity::Bad);
+    assert_eq!(about("key becomes extractable").severity, Severity::Bad);
+    assert_eq!(about("C_CopyObject").severity, Severity::Bad);
+    assert!(report.findings.iter().all(|one| one.severity != Severity::Bad || one.advice.is_some()));
+}
+
+#[test]
+fn the_doctor_outlives_a_module_that_hangs_or_crashes() {
+    let (token, keys, _) = forwarded();
+    drop(keys);
+    token.fault("crash");
+    let command = WorkerCommand { program: example("worker"), args: Vec::new() };
+    let report = Supervisor::doctor(&command, &token.config, DoctorPlan::default());
+    assert_eq!(report.worst(), Severity::Bad);
+}
+
+#[test]
+fn extractable_keys_are_used_only_where_a_flag_allows_it_by_name() {
+    let (mut token, keys, _) = forwarded();
+    let master = create(&keys, 2);
+    drop(keys);
+    token.fault("leaky");
+    let keys = token.start(vec![master.clone()]);
+    let refused = until("an answer", || wrap(&keys, &data_key()).err());
+    assert!(matches!(refused, KeyError::Misconfigured(what) if what.contains("is extractable")));
+    drop(keys);
+    token.config.allow_extractable_master_keys = true;
+    let keys = token.start(vec![master]);
+    assert!(wrap(&keys, &data_key()).is_ok());
 }

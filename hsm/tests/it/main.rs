@@ -4,6 +4,7 @@
 
 mod faults;
 mod harness;
+mod keyfile;
 mod loss;
 mod provider;
 mod setup;

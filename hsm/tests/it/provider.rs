@@ -15,6 +15,18 @@ macro_rules! on_every_provider {
                 super::$promise(&token.start(Vec::new()));
             })*
         }
+        mod keyfile {
+            $(#[test] fn $promise() {
+                let folder = crate::keyfile::Folder::new();
+                super::$promise(&folder.open(Vec::new()).unwrap());
+            })*
+        }
+        mod several {
+            $(#[test] fn $promise() {
+                let (_token, _folder, providers) = crate::keyfile::providers();
+                super::$promise(&providers);
+            })*
+        }
         mod memory {
             $(#[test] fn $promise() { super::$promise(&super::MemoryKeys::new()); })*
         }
@@ -29,6 +41,10 @@ on_every_provider![
     a_new_version_wraps_and_the_old_one_still_unwraps,
     an_alias_without_a_key_and_an_unknown_master_key_are_named,
     every_master_key_and_every_wrap_has_an_id_and_bytes_of_its_own,
+    a_retired_version_unwraps_and_wraps_nothing_until_it_is_reinstated,
+    a_disabled_version_does_neither,
+    a_version_that_is_held_and_not_known_is_found_and_adopted,
+    a_destroyed_version_is_gone_and_the_others_are_not,
 ];
 
 /// Makes a master key and has it wrap.
@@ -45,6 +61,7 @@ fn a_wrapped_key_unwraps_to_itself(keys: &dyn MasterKeyAdmin) {
     assert_eq!(wrapped.master, master);
     let kept = WrappedKey::decode(&wrapped.encode()).unwrap();
     assert!(unwrap(keys, &kept).unwrap().expose() == key.expose());
+    assert_eq!(keys.name_of(&kept.master), Some((Alias::default_alias(), Version(1))));
     assert_eq!(block_on(keys.health()), Health::Ready);
 }
 
@@ -101,6 +118,58 @@ fn every_master_key_and_every_wrap_has_an_id_and_bytes_of_its_own(keys: &dyn Mas
     assert_ne!(add(keys, 1), add(keys, 2));
     let key = data_key();
     assert_ne!(wrap(keys, &key).unwrap(), wrap(keys, &key).unwrap());
+}
+
+fn a_retired_version_unwraps_and_wraps_nothing_until_it_is_reinstated(keys: &dyn MasterKeyAdmin) {
+    let master = add(keys, 1);
+    let wrapped = wrap(keys, &data_key()).unwrap();
+    block_on(keys.retire_master_key(&master)).unwrap();
+    let alias = Alias::default_alias();
+    assert_eq!(wrap(keys, &data_key()), Err(KeyError::Superseded { alias }));
+    assert!(unwrap(keys, &wrapped).is_ok());
+    block_on(keys.reinstate_master_key(&master)).unwrap();
+    assert!(wrap(keys, &data_key()).is_ok());
+}
+
+fn a_disabled_version_does_neither(keys: &dyn MasterKeyAdmin) {
+    let mut known = create(keys, 1);
+    keys.register(vec![known.clone()]);
+    let wrapped = wrap(keys, &data_key()).unwrap();
+    known.enabled = false;
+    keys.register(vec![known.clone()]);
+    let disabled = KeyError::Disabled { id: known.id };
+    assert_eq!(wrap(keys, &data_key()), Err(disabled.clone()));
+    assert_eq!(error_of(unwrap(keys, &wrapped)), disabled);
+    known.enabled = true;
+    keys.register(vec![known]);
+    assert!(wrap(keys, &data_key()).is_ok() && unwrap(keys, &wrapped).is_ok());
+}
+
+fn a_version_that_is_held_and_not_known_is_found_and_adopted(keys: &dyn MasterKeyAdmin) {
+    add(keys, 1);
+    let second = create(keys, 2);
+    let listed = block_on(keys.list_master_keys()).unwrap();
+    let found = listed.iter().find(|key| key.version == Version(2) && key.alias == Alias::default_alias()).unwrap();
+    assert_eq!(found.id, second.id);
+    let adopted = block_on(keys.adopt_master_key(&found.id)).unwrap();
+    keys.register(vec![adopted.into_known(true)]);
+    assert_eq!(wrap(keys, &data_key()).unwrap().master, second.id);
+    let id = MasterKeyId::new([9; 16]);
+    assert_eq!(block_on(keys.adopt_master_key(&id)), Err(KeyError::UnknownMasterKey { id }));
+}
+
+fn a_destroyed_version_is_gone_and_the_others_are_not(keys: &dyn MasterKeyAdmin) {
+    let alias = Alias::default_alias();
+    let first = add(keys, 1);
+    let old = wrap(keys, &data_key()).unwrap();
+    let second = add(keys, 2);
+    block_on(keys.destroy_master_key(&alias, Version(1), &second)).unwrap();
+    assert!(wrap(keys, &data_key()).is_ok(), "id and version must both fit");
+    block_on(keys.destroy_master_key(&alias, Version(1), &first)).unwrap();
+    assert_eq!(error_of(unwrap(keys, &old)), KeyError::UnknownMasterKey { id: first });
+    assert_eq!(wrap(keys, &data_key()).unwrap().master, second);
+    keys.forget(&first);
+    assert_eq!(error_of(unwrap(keys, &old)), KeyError::UnknownMasterKey { id: first });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line: one file per command. A failure is one line on standard error, and an exit code: 2 for a command
 //! that was not understood, 1 for one that did not work.
 
+mod hsm;
 mod hsm_worker;
 mod serve;
 
@@ -20,6 +21,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    #[command(subcommand)]
+    Hsm(Box<hsm::Hsm>),
     /// The process that holds the HSM module. The server starts it.
     #[command(hide = true)]
     HsmWorker,
@@ -55,15 +58,17 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::HsmWorker => hsm_worker::run(),
-        Command::Serve(serve) => match serve.run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                let _ = writeln!(std::io::stderr(), "strongroom: {}", failure.line);
-                ExitCode::from(failure.code)
-            }
-        },
+    let result = match Cli::parse().command {
+        Command::HsmWorker => return hsm_worker::run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Hsm(hsm) => hsm.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "strongroom: {}", failure.line);
+            ExitCode::from(failure.code)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use strongroom_engine::{ContextDigest, DataKey};
 use strongroom_hsm::{
-    Alias, DevToken, Health, KeyError, KnownKey, Limits, MasterKeyId, MasterKeys, ModuleConfig, PinSource, Supervisor,
+    Alias, DevToken, Health, KeyError, KnownKey, MasterKeyId, MasterKeys, ModuleConfig, PinSource, Supervisor,
     TokenSelector, Version, WorkerCommand, WrappedKey, make_softhsm_token,
 };
 
@@ -32,12 +32,9 @@ pub(super) fn token(config: &ServeConfig, is_first_start: bool) -> Result<Token,
                 check_readable("PIN file", path)?;
             }
             Ok(Token::Configured(ModuleConfig {
-                module: module.clone(),
-                token: TokenSelector::Label(token_label.clone()),
-                pin: pin.clone(),
                 aliases,
-                environment: Vec::new(),
-                limits: Limits::default(),
+                refusal_file: Some(config.places.data.join("refused-pin")),
+                ..ModuleConfig::new(module.clone(), TokenSelector::Label(token_label.clone()), pin.clone())
             }))
         }
         MastersConfig::Dev => {
@@ -78,6 +75,7 @@ pub(super) async fn known(keyring: &SqliteKeyring) -> Result<Vec<KnownKey>, Star
             id: row.id,
             canary: row.canary,
             current: row.current,
+            enabled: true,
         })
         .collect())
 }

@@ -1,0 +1,111 @@
+//! The way into a token: one anchor session, logged in and held for life, and sessions beside it.
+//!
+//! Closing the last session logs out, so the anchor is never dropped while others work and never logged out. Where the
+//! token allows a single session, the anchor is also the one that works.
+
+use super::failure::{Failure, describe, lost};
+use super::module;
+use super::pin::{self, PinSource, RefusedPin};
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use std::rc::Rc;
+
+pub(super) struct Door {
+    pub(super) module: Pkcs11,
+    pub(super) slot: Slot,
+    anchor: Rc<Session>,
+}
+
+impl Door {
+    /// Opens the anchor and logs in. Gives what an administrator should read, too.
+    pub(super) fn open(
+        module: Pkcs11,
+        slot: Slot,
+        info: &TokenInfo,
+        pin: &PinSource,
+        refused: Option<&RefusedPin>,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        // Writable, so that a token of one session can make master keys in it.
+        let anchor = module.open_rw_session(slot).or_else(|_| module.open_ro_session(slot));
+        let anchor = anchor.map_err(|error| lost(&error))?;
+        let mut notes = Vec::new();
+        log_in(&anchor, info, pin, refused, &mut notes)?;
+        Ok((Self { module, slot, anchor: Rc::new(anchor) }, notes))
+    }
+
+    /// A session to work in; the anchor where the token allows no other.
+    pub(super) fn session(&self) -> Result<Rc<Session>, Error> {
+        self.or_anchor(self.module.open_ro_session(self.slot))
+    }
+
+    /// A session that may make, change and destroy objects.
+    pub(super) fn writable(&self) -> Result<Rc<Session>, Error> {
+        self.or_anchor(self.module.open_rw_session(self.slot))
+    }
+
+    fn or_anchor(&self, opened: Result<Session, Error>) -> Result<Rc<Session>, Error> {
+        match opened {
+            Ok(session) => Ok(Rc::new(session)),
+            Err(Error::Pkcs11(RvError::SessionCount, _)) => Ok(self.anchor.clone()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Logs in once. A PIN that the token refuses is never tried again by itself: some tokens lock at the third.
+fn log_in(
+    anchor: &Session,
+    info: &TokenInfo,
+    source: &PinSource,
+    refused: Option<&RefusedPin>,
+    notes: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let token = module::name(info);
+    let untried = |what: String| Failure::PinRefused { what, refused: refused.cloned() };
+    if info.user_pin_locked() {
+        return Err(untried(format!("token {token} has locked its user PIN: its security officer must set it anew")));
+    }
+    if info.user_pin_final_try() {
+        return Err(untried(format!(
+            "token {token} locks its user PIN at the next wrong one, so none is tried: log in once by another tool"
+        )));
+    }
+    let (pin, note) = pin::read(source)?;
+    notes.extend(note);
+    match refused {
+        Some(refused) if refused.is(&pin) => {
+            return Err(untried(format!(
+                "token {token} has refused this PIN before, so it is not tried again: correct the PIN file"
+            )));
+        }
+        // The count is low by the attempt of ours that is remembered, and the PIN is another now.
+        Some(_) => {}
+        None if info.user_pin_count_low() => {
+            return Err(untried(format!(
+                "token {token} has seen wrong PINs lately, so none is tried: log in once by another tool, then restart"
+            )));
+        }
+        None => {}
+    }
+    match anchor.login(UserType::User, Some(&pin)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Err(error) if is_about_the_pin(&error) => Err(Failure::PinRefused {
+            what: format!(
+                "token {token} refuses the PIN ({}): correct the PIN file; it is tried again when the file changes",
+                describe(&error)
+            ),
+            refused: RefusedPin::of(&pin),
+        }),
+        Err(error) => Err(lost(&error)),
+    }
+}
+
+fn is_about_the_pin(error: &Error) -> bool {
+    use RvError::{PinExpired, PinIncorrect, PinInvalid, PinLenRange, PinLocked, UserPinNotInitialized};
+    matches!(
+        error,
+        Error::Pkcs11(PinIncorrect | PinInvalid | PinLenRange | PinExpired | PinLocked | UserPinNotInitialized, _)
+    )
+}
