@@ -3,7 +3,10 @@
 //! No error holds a secret, and everything an attacker could learn from is one variant: `OpenError::Refused` says
 //! neither whether key, context, bytes or padding were wrong, nor where.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The system gave no random bytes. Nothing was sealed; trying again later may work.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +17,45 @@ pub struct RandomFailed;
 #[derive(Debug, thiserror::Error)]
 #[error("the cryptographic library could not do its work: out of memory?")]
 pub struct CipherFailed;
+
+/// Why a file was not written. Nothing of it stays under its name.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another file has the name, and was not to be replaced.
+    #[error("{path} is there already: name another target, or ask for it to be replaced")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Disk, quota or size limit is used up.
+    #[error("no room for {path}: free some, or choose another folder")]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot write {path}: it is not complete")]
+    Failed {
+        /// The file, or a name for where the bytes went.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl WriteError {
+    pub(crate) fn from_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full { path, source }
+            }
+            _ => Self::Failed { path, source },
+        }
+    }
+}
 
 /// Why something was not sealed. Whatever was written so far is not a sealed stream: begin again with a new `Sealer`.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +105,9 @@ pub enum SealError {
         /// What the system said.
         source: io::Error,
     },
-    /// The target could not be written, for instance because the disk is full.
-    #[error("cannot write {path}: it is not complete")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The target could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The caller's cancel flag was set. No target was left behind.
     #[error("cancelled: nothing was kept")]
     Cancelled,
@@ -115,14 +152,9 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// The target could not be written, for instance because the disk is full.
-    #[error("cannot write {path}: it is not complete")]
-    Write {
-        /// The file, or a name for where the bytes went.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The target could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The caller's cancel flag was set. No target was left behind.
     #[error("cancelled: nothing was kept")]
     Cancelled,

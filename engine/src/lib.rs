@@ -42,7 +42,6 @@ mod header;
 mod id;
 mod key;
 mod layout;
-mod map;
 mod open;
 mod pool;
 mod seal;
@@ -50,7 +49,6 @@ mod secret;
 mod segment;
 mod small;
 mod tag;
-mod target;
 
 // The reader of test vectors, which integration tests use too: there this crate has its own name.
 #[cfg(test)]
@@ -60,8 +58,8 @@ extern crate self as strongroom_engine;
 mod vector_file;
 
 pub use context::{Context, ContextDigest, Kind};
-pub use error::{CipherFailed, OpenError, RandomFailed, SealError};
-pub use file::{SealedFile, Watch, open_file, open_range, seal_file};
+pub use error::{CipherFailed, OpenError, RandomFailed, SealError, WriteError};
+pub use file::{Existing, SealedFile, SealedSource, Target, Watch, seal_file};
 pub use header::{Commitment, HEADER_LEN, Header, SegmentShift};
 pub use id::fresh_id;
 pub use key::{DataKey, KeyId, NotAKeyId};
