@@ -17,6 +17,7 @@ mod condemned;
 pub mod config;
 pub mod credentials;
 pub mod error;
+pub mod file_keys;
 pub mod http;
 pub mod id;
 pub mod jobs;

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin as _, Version};
+use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin as _, MasterKeys, Version};
 
 use crate::blob::FolderStore;
 use crate::catalog::{Catalog, SqliteCatalog};
@@ -125,6 +125,23 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
     let store = Store::open(parts, alone).await?;
     add_pending_key(&store, &credentials).await?;
     Ok(Opened { store, credentials, _lock: lock })
+}
+
+/// The master keys of the store that the settings name, for a command that needs nothing else of it: a server may have
+/// the store open meanwhile. Founds the store where there is none and that may be.
+///
+/// # Errors
+/// As for [`open`].
+pub async fn open_masters(config: &ServeConfig) -> Result<Arc<dyn MasterKeys>, StartError> {
+    let path = &config.places.keyring;
+    if !(exists(path)? && SqliteKeyring::open(path)?.identity().await?.is_some()) {
+        if !config.may_found {
+            return Err(StartError::NoStore(config.places.data.clone()));
+        }
+        open(config).await?.store.close().await;
+    }
+    let known = masters::known(&SqliteKeyring::open(path)?).await?;
+    Ok(Masters::start(masters::token(config, false)?, known)?.keys())
 }
 
 fn folder(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StartError {

@@ -1,8 +1,12 @@
 //! The command line: one file per command. A failure is one line on standard error, and an exit code: 2 for a command
-//! that was not understood, 1 for one that did not work.
+//! that was not understood, 130 for one that a signal ended, 1 for one that did not work.
 
+mod file_job;
 mod hsm_worker;
+mod open;
+mod seal;
 mod serve;
+mod store_args;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -20,6 +24,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Seal(Box<seal::Seal>),
+    Open(Box<open::Open>),
     /// The process that holds the HSM module. The server starts it.
     #[command(hide = true)]
     HsmWorker,
@@ -55,15 +61,18 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::HsmWorker => hsm_worker::run(),
-        Command::Serve(serve) => match serve.run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                let _ = writeln!(std::io::stderr(), "strongroom: {}", failure.line);
-                ExitCode::from(failure.code)
-            }
-        },
+    let ended = match Cli::parse().command {
+        Command::HsmWorker => return hsm_worker::run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Seal(seal) => seal.run(),
+        Command::Open(open) => open.run(),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "strongroom: {}", failure.line);
+            ExitCode::from(failure.code)
+        }
     }
 }
 
