@@ -97,8 +97,9 @@ pub type Failure = Box<dyn std::error::Error>;
 /// The disk is full, or a file was not what it should be.
 pub fn rows(options: &Options) -> Result<Vec<Row>, Failure> {
     let bench = Bench::new(options)?;
-    let mut rows = bench.whole_files()?;
-    rows.push(bench.memory()?);
+    // Memory first: what an earlier sealing gave back would hide what this one takes.
+    let mut rows = vec![bench.memory()?];
+    rows.extend(bench.whole_files()?);
     rows.extend(bench.one_byte()?);
     rows.extend(bench.maps_and_positions()?);
     let kind = if options.folder.starts_with("/dev/shm") { "shared memory" } else { "disk" };

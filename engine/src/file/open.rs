@@ -8,6 +8,7 @@ use std::{
     io::Write,
     ops::Range,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use rayon::prelude::*;
@@ -34,6 +35,8 @@ pub struct SealedSource {
     opener: Opener,
     layout: Layout,
     plain_len: u64,
+    /// What the last range used: to take and wipe memory anew costs as much as a segment.
+    spare: Mutex<Buffers>,
 }
 
 type OpenBatch = fn(&Opener, &Layout, u64, &[u8], &mut Vec<u8>) -> Result<(), OpenError>;
@@ -59,7 +62,7 @@ impl SealedSource {
         map.copy(offset, &mut sealed).map_err(read(offset))?;
         let plain_len = opener.open_last(&sealed_layout, &sealed)?;
         let layout = Layout::from_plain(plain_len, sealed_layout.segment_shift());
-        Ok(Self { path: path.to_owned(), map, opener, layout, plain_len })
+        Ok(Self { path: path.to_owned(), map, opener, layout, plain_len, spare: Mutex::default() })
     }
 
     /// Bytes of the plaintext, authentic.
@@ -103,12 +106,15 @@ impl SealedSource {
         let write = |source| WriteError::from_io(Path::new("the target of a range"), source);
         let wanted = self.layout.range(range);
         let open = if wanted.sealed_len < PARALLEL_LEN_MIN { Opener::open_batch } else { Opener::open_batch_parallel };
-        let (mut buffers, mut skip, mut left) = (Buffers::default(), wanted.skip, wanted.take);
+        // Whoever comes second meanwhile takes memory of their own.
+        let (mut spare, mut own) = (self.spare.try_lock(), Buffers::default());
+        let buffers = spare.as_deref_mut().unwrap_or(&mut own);
+        let (mut skip, mut left) = (wanted.skip, wanted.take);
         for batch in self.batches(wanted.first..wanted.first + wanted.count) {
             if watch.cancelled() {
                 return Err(OpenError::Cancelled);
             }
-            let plain = self.open_batch(batch, &mut buffers, open)?;
+            let plain = self.open_batch(batch, buffers, open)?;
             let taken = left.min((plain.len() - skip) as u64);
             target.write_all(&plain[skip..skip + taken as usize]).map_err(write)?;
             left -= taken;

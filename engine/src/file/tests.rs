@@ -100,6 +100,26 @@ fn a_range_of_a_file_is_its_bytes() {
 }
 
 #[test]
+fn ranges_that_are_read_side_by_side_do_not_mix() {
+    let folder = Folder::new();
+    let plain = painted(BATCH_LEN);
+    let source = SealedSource::open(&folder.sealed(&plain), &key(), &context()).unwrap();
+    std::thread::scope(|scope| {
+        for nth in 0..4 {
+            let (source, plain) = (&source, &plain);
+            scope.spawn(move || {
+                for start in (0..200).map(|round| (round * 7919 + nth * 50_000) % plain.len()) {
+                    let end = plain.len().min(start + 100 + nth * 20_000);
+                    let mut opened = Vec::new();
+                    source.open_range(start as u64..end as u64, &mut opened, Watch::none()).unwrap();
+                    assert!(opened == plain[start..end], "{start}..{end}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_file_with_an_altered_byte_leaves_no_target() {
     let folder = Folder::new();
     let path = folder.sealed(&painted(2 * BATCH_LEN));
