@@ -215,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_beside_the_map_is_not_taken_for_its_own() {
+        let file = file(2 * PAGE);
+        let map = guarded(&file);
+        let start = map.map.as_ptr().addr();
+        for address in [0, start - 1, start + 2 * PAGE, usize::MAX] {
+            assert!(!map.lay_zeros(address), "{address:#x}");
+        }
+        map.copy(0, &mut [0; 2 * PAGE]).unwrap();
+    }
+
+    #[test]
     fn one_map_that_fails_leaves_the_others_alone() {
         let (short, whole) = (file(4 * PAGE), file(4 * PAGE));
         let (failing, good) = (guarded(&short), guarded(&whole));
