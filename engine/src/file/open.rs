@@ -45,16 +45,14 @@ impl SealedSource {
     /// Maps the file, checks its header against key and context, and authenticates its last segment.
     ///
     /// # Errors
-    /// [`OpenError::Read`], [`OpenError::ImpossibleLength`], and those of [`Opener::new`] and [`Opener::open_batch`].
+    /// [`OpenError::Read`], and those of [`Opener::new`] and [`Opener::open_batch`].
     pub fn open(path: &Path, key: &DataKey, context: &ContextDigest) -> Result<Self, OpenError> {
         let read = |offset| move |source| OpenError::Read { path: path.to_owned(), offset, source };
         let map = Map::open(path).map_err(read(0))?;
-        if map.len() < HEADER_LEN as u64 {
-            return Err(OpenError::ImpossibleLength { sealed_len: map.len() });
-        }
         let mut header = [0; HEADER_LEN];
-        map.copy(0, &mut header).map_err(read(0))?;
-        let opener = Opener::new(key, &header, context)?;
+        let header = &mut header[..map.len().min(HEADER_LEN as u64) as usize];
+        map.copy(0, header).map_err(read(0))?;
+        let opener = Opener::new(key, header, context)?;
         let sealed_layout = opener.layout(map.len())?;
         let last = sealed_layout.segment_count() - 1;
         let mut sealed = vec![0; sealed_layout.segment_sealed_len(last)];

@@ -142,11 +142,7 @@ fn a_file_cut_at_any_length_is_refused() {
     for len in (0..whole.len() as u64).rev() {
         file.set_len(len).unwrap();
         let opened = SealedSource::open(&path, &key(), &context());
-        assert!(
-            matches!(opened, Err(OpenError::Refused | OpenError::ImpossibleLength { .. })),
-            "{len} of {} bytes were opened",
-            whole.len()
-        );
+        assert!(opened.is_err_and(|error| !matches!(error, OpenError::Read { .. })), "{len} of {} bytes", whole.len());
     }
 }
 
