@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub use open::SealedSource;
 pub use seal::{SealedFile, seal_file};
 pub use target::{Existing, Target};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// How a caller follows a file, and stops it.
 #[derive(Clone, Copy)]
@@ -68,9 +68,17 @@ struct Buffers {
 impl Buffers {
     /// Room for a batch.
     fn of(&mut self, plain_len: usize, sealed_len: usize) -> (&mut [u8], &mut [u8]) {
-        // A vector that grows leaves its old memory unwiped: so all of it is taken at the first batch, the longest.
+        self.reserve_plain(plain_len);
         self.plain.resize(plain_len, 0);
         self.sealed.resize(sealed_len, 0);
         (&mut self.plain, &mut self.sealed)
+    }
+
+    /// Capacity for as much plaintext. A vector that grows leaves its old memory behind: that is wiped first.
+    fn reserve_plain(&mut self, plain_len: usize) {
+        if self.plain.capacity() < plain_len {
+            self.plain.zeroize();
+            self.plain.reserve_exact(plain_len);
+        }
     }
 }

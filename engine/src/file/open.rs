@@ -144,7 +144,9 @@ impl SealedSource {
             offset,
             source,
         })?;
+        let segment_len = self.layout.segment_shift().segment_len();
         buffers.plain.clear();
+        buffers.reserve_plain((segments.end - segments.start) as usize * segment_len);
         open(&self.opener, &self.layout, segments.start, &buffers.sealed, &mut buffers.plain)?;
         Ok(&buffers.plain)
     }
