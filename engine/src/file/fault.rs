@@ -115,8 +115,10 @@ fn set_handler() -> io::Result<()> {
     ours.sa_flags = before.sa_flags & (SA_RESTART | SA_NODEFER) | SA_SIGINFO | SA_ONSTACK;
     BEFORE.store(Box::into_raw(Box::new(before)), Ordering::Release);
     let replaced = sigaction(Some(&ours))?;
-    // Another thread may have set one between the two calls.
-    BEFORE.store(Box::into_raw(Box::new(replaced)), Ordering::Release);
+    if replaced.sa_sigaction != before.sa_sigaction {
+        // Another thread has set one between the two calls.
+        BEFORE.store(Box::into_raw(Box::new(replaced)), Ordering::Release);
+    }
     Ok(())
 }
 
