@@ -12,6 +12,7 @@ use std::{
         unix::fs::{FileExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::{
@@ -37,6 +38,8 @@ pub struct Target {
     existing: Existing,
     /// The name it has meanwhile, if it has one.
     temporary: Option<PathBuf>,
+    /// Bytes that have room already. To reserve them again would walk all their pages, a fifth of the time of a sealing.
+    reserved: AtomicU64,
 }
 
 impl Target {
@@ -54,7 +57,7 @@ impl Target {
             Some(file) => (file, None),
             None => named(path).map(|(file, name)| (file, Some(name))).map_err(failed)?,
         };
-        Ok(Self { file, path: path.to_owned(), existing, temporary })
+        Ok(Self { file, path: path.to_owned(), existing, temporary, reserved: AtomicU64::new(0) })
     }
 
     /// The name it will have.
@@ -68,7 +71,7 @@ impl Target {
     /// # Errors
     /// [`WriteError::Full`] and [`WriteError::Failed`].
     pub fn reserve(&self, len: u64) -> Result<(), WriteError> {
-        if len == 0 {
+        if len <= self.reserved.load(Ordering::Relaxed) {
             return Ok(());
         }
         let room = rustix::fs::fstatvfs(&self.file);
@@ -79,7 +82,10 @@ impl Target {
         let reserved = rustix::io::retry_on_intr(|| rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len));
         match reserved {
             // Some file systems cannot; a disk that is full then says so at a write.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.reserved.fetch_max(len, Ordering::Relaxed);
+                Ok(())
+            }
             Err(error) => Err(self.failed(error.into())),
         }
     }
@@ -208,9 +214,14 @@ mod tests {
         /// One target as the file system gives it, and one under a temporary name.
         fn targets(&self, existing: Existing) -> Vec<Target> {
             let (file, temporary) = named(&self.path()).unwrap();
-            let named = Target { file, path: self.path(), existing, temporary: Some(temporary) };
+            let mut named = unnamed(file, self.path(), existing);
+            named.temporary = Some(temporary);
             vec![Target::create(&self.path(), existing).unwrap(), named]
         }
+    }
+
+    fn unnamed(file: File, path: PathBuf, existing: Existing) -> Target {
+        Target { file, path, existing, temporary: None, reserved: AtomicU64::new(0) }
     }
 
     #[test]
@@ -269,7 +280,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error() {
         let file = File::options().write(true).open("/dev/full").unwrap();
-        let target = Target { file, path: PathBuf::from("/nowhere/b"), existing: Existing::Refuse, temporary: None };
+        let target = unnamed(file, PathBuf::from("/nowhere/b"), Existing::Refuse);
         assert!(matches!(target.write_at(b"x", 0), Err(WriteError::Full { .. })));
     }
 
