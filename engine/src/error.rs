@@ -15,6 +15,17 @@ pub struct RandomFailed;
 #[error("the cryptographic library could not do its work: out of memory?")]
 pub struct CipherFailed;
 
+/// `STRONGROOM_CPU`, or a test, asked for instructions that this processor lacks, or for a path that does not exist.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "this processor has no cipher path {asked:?} ({names} exist): unset STRONGROOM_CPU, or name one that is present",
+    names = crate::CpuPath::NAMES.join(", ")
+)]
+pub struct PathAbsent {
+    /// The name that was asked for.
+    pub asked: String,
+}
+
 /// Why something was not sealed. Whatever was written so far is not a sealed stream: begin again with a new `Sealer`.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -24,6 +35,9 @@ pub enum SealError {
     /// The cryptographic library failed.
     #[error(transparent)]
     Cipher(#[from] CipherFailed),
+    /// `STRONGROOM_CPU` asks for what this processor lacks.
+    #[error(transparent)]
+    Path(#[from] PathAbsent),
     /// The caller's mistake: a batch that is not the last must be one or more full segments.
     #[error("a batch of {plain_len} bytes is no whole number of segments of {segment_len} bytes, and not the last")]
     NotWholeSegments {
@@ -105,6 +119,9 @@ pub enum OpenError {
     /// The cryptographic library failed.
     #[error(transparent)]
     Cipher(#[from] CipherFailed),
+    /// `STRONGROOM_CPU` asks for what this processor lacks.
+    #[error(transparent)]
+    Path(#[from] PathAbsent),
     /// The source could not be read.
     #[error("cannot read {path} at byte {offset}")]
     Read {

@@ -59,8 +59,9 @@ extern crate self as strongroom_engine;
 #[path = "../tests/vector_file/mod.rs"]
 mod vector_file;
 
+pub use cbc::path::CpuPath;
 pub use context::{Context, ContextDigest, Kind};
-pub use error::{CipherFailed, OpenError, RandomFailed, SealError};
+pub use error::{CipherFailed, OpenError, PathAbsent, RandomFailed, SealError};
 pub use file::{SealedFile, Watch, open_file, open_range, seal_file};
 pub use header::{Commitment, HEADER_LEN, Header, SegmentShift};
 pub use id::fresh_id;

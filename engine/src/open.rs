@@ -11,13 +11,15 @@ use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    cbc::CpuPath,
     context::ContextDigest,
     derive::StreamKeys,
     error::OpenError,
     header::Header,
     key::DataKey,
     layout::{Layout, SEGMENT_OVERHEAD},
-    pool, segment,
+    pool,
+    segment::OpenKeys,
     tag::Place,
 };
 
@@ -26,7 +28,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Opener {
     header: Arc<Header>,
-    keys: Arc<StreamKeys>,
+    keys: Arc<OpenKeys>,
 }
 
 impl Opener {
@@ -34,13 +36,23 @@ impl Opener {
     ///
     /// # Errors
     /// [`OpenError::UnknownFormat`] and [`OpenError::ImpossibleLength`] as for [`Header::parse`];
-    /// [`OpenError::Refused`] for a wrong key, another context or an altered header; [`OpenError::Cipher`].
+    /// [`OpenError::Refused`] for a wrong key, another context or an altered header; [`OpenError::Cipher`];
+    /// [`OpenError::Path`] where `STRONGROOM_CPU` asks for what this processor lacks.
     pub fn new(key: &DataKey, header: &[u8], context: &ContextDigest) -> Result<Self, OpenError> {
+        Self::on_path(CpuPath::chosen()?, key, header, context)
+    }
+
+    /// The same on a path of the caller's choice, for tests and measurements: every path opens to the same bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn on_path(path: CpuPath, key: &DataKey, header: &[u8], context: &ContextDigest) -> Result<Self, OpenError> {
         let header = Header::parse(header)?;
-        let (keys, commitment) = StreamKeys::derive(key, header.prefix(), context)?;
+        let (derived, commitment) = StreamKeys::derive(key, header.prefix(), context)?;
         if !commitment.matches(&header.commitment()) {
             return Err(OpenError::Refused);
         }
+        let keys = OpenKeys::new(path, &derived.segment_keys())?;
         Ok(Self { header: Arc::new(header), keys: Arc::new(keys) })
     }
 
@@ -125,7 +137,7 @@ impl Opener {
 
     fn open_segment(&self, layout: &Layout, index: u64, sealed: &[u8], room: &mut [u8]) -> Result<usize, OpenError> {
         let place = Place { index, last: index + 1 == layout.segment_count() };
-        let plain_len = segment::open(&self.keys, place, sealed, room)?;
+        let plain_len = self.keys.open(place, sealed, room)?;
         if layout.admits(index, plain_len) { Ok(plain_len) } else { Err(OpenError::Refused) }
     }
 }
