@@ -14,6 +14,8 @@ use crate::schedule::{Stream, ghash, interleave, text, wipe_registers};
 /// Registers of state at most, each with 4 lanes.
 pub(crate) const GROUPS_MAX: usize = 6;
 /// Bytes of a lane read when the first window of 256 bytes has been written: line 3 goes out in iteration 4.
+/// How far ahead of each lane's line the next are fetched: nothing in L2, a tenth of the speed in DRAM.
+const PREFETCHED: usize = 8 * 64;
 const HASHED_FROM: usize = 5 * 64;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -122,6 +124,7 @@ impl Kernel {
         for lane in 0..4 * self.groups {
             let (group, nth) = (lane / 4, lane % 4);
             code.push(format!("mov rax, [rsi + {{inputs}} + {}]", 8 * lane));
+            code.push(format!("prefetcht0 [rax + r11 + {PREFETCHED}]"));
             for block in 0..4 {
                 let register = self.free(6 + (4 * lane + block) % 2);
                 code.push(format!("vmovdqu64 xmm{register}, [rax + r11 + {}]", 16 * block));

@@ -116,6 +116,14 @@ pub enum OpenError {
         /// Bytes given.
         sealed_len: usize,
     },
+    /// The caller's mistake: a room for the plaintext that has not the length asked for.
+    #[error("{room_len} bytes of room are needed, {given} were given")]
+    WrongBuffer {
+        /// Bytes needed, [`Opener::room_len`](crate::Opener::room_len).
+        room_len: usize,
+        /// Bytes given.
+        given: usize,
+    },
     /// The cryptographic library failed.
     #[error(transparent)]
     Cipher(#[from] CipherFailed),

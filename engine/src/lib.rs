@@ -43,6 +43,8 @@ mod id;
 mod key;
 mod layout;
 mod map;
+#[cfg(feature = "measure")]
+pub mod measure;
 mod open;
 mod pool;
 mod seal;

@@ -157,20 +157,32 @@ impl OpenKeys {
         })
     }
 
-    /// Opens one sealed segment into `plain` and says how many bytes it holds. `plain` has room for the most that so
-    /// much ciphertext can hold in this stream; more than that is refused. On failure `plain` holds nothing of it.
-    pub(crate) fn open(&self, place: Place, sealed: &[u8], plain: &mut [u8]) -> Result<usize, OpenError> {
+    /// Opens consecutive segments. On failure none is to be released, and the room of the one that failed is wiped.
+    pub(crate) fn open(&self, rows: &mut [OpenRow<'_>]) -> Result<(), OpenError> {
         match self {
-            Self::Narrow { enc, iv, mac } => {
-                let verified = mac.verify(place, sealed)?;
-                let mut first = [iv_block(place.index)];
-                iv.encrypt_blocks(&mut first);
-                decrypt(enc, &first[0], &verified, plain).inspect_err(|_| plain.zeroize())
-            }
+            Self::Narrow { enc, iv, mac } => rows.iter_mut().try_for_each(|row| open_narrow(enc, iv, mac, row)),
             #[cfg(target_arch = "x86_64")]
-            Self::Vaes512(opens) => opens.open(place, sealed, plain),
+            Self::Vaes512(opens) => opens.open(rows),
         }
     }
+}
+
+/// One segment to open.
+pub(crate) struct OpenRow<'a> {
+    pub(crate) place: Place,
+    pub(crate) sealed: &'a [u8],
+    /// Room for the most that so much ciphertext can hold in this stream; more than that is refused.
+    pub(crate) room: &'a mut [u8],
+    /// Plaintext bytes found.
+    pub(crate) plain_len: usize,
+}
+
+fn open_narrow(enc: &Decrypts, iv: &Encrypts, mac: &Mac, row: &mut OpenRow<'_>) -> Result<(), OpenError> {
+    let verified = mac.verify(row.place, row.sealed)?;
+    let mut first = [iv_block(row.place.index)];
+    iv.encrypt_blocks(&mut first);
+    row.plain_len = decrypt(enc, &first[0], &verified, row.room).inspect_err(|_| row.room.zeroize())?;
+    Ok(())
 }
 
 fn decrypt(

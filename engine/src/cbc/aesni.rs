@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::{
     __m128i, _mm_aesdec_si128, _mm_aesdeclast_si128, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_loadu_si128,
-    _mm_setzero_si128, _mm_storeu_si128, _mm_xor_si128,
+    _mm_storeu_si128, _mm_xor_si128,
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
 };
 
 type Block = [u8; 16];
+/// Twelve would hide more latency, and came out slower: 0.86 of the ceiling instead of 0.90.
 const LANES: usize = 8;
 
 /// Encrypts lanes of equal length.
@@ -73,24 +74,38 @@ pub(super) fn decrypt(_has: AesNi, keys: &DecryptKeys, iv: &Block, ciphertext: &
 
 #[target_feature(enable = "aes,sse4.1")]
 fn decrypt_blocks(keys: &DecryptKeys, iv: &Block, ciphertext: &[Block], plain: &mut [Block]) {
-    let mut before = load(&u128::from_ne_bytes(*iv));
-    for (ciphertext, plain) in ciphertext.chunks(LANES).zip(plain.chunks_mut(LANES)) {
-        let mut blocks = [_mm_setzero_si128(); LANES];
-        for (state, block) in blocks.iter_mut().zip(ciphertext) {
-            *state = load(&u128::from_ne_bytes(*block));
+    let mut before = u128::from_ne_bytes(*iv);
+    let (eights, rest) = ciphertext.as_chunks::<LANES>();
+    let (plain_eights, plain_rest) = plain.as_chunks_mut::<LANES>();
+    for (ciphertext, plain) in eights.iter().zip(plain_eights) {
+        decrypt_wide(keys, &mut before, ciphertext, plain);
+    }
+    for (ciphertext, plain) in rest.iter().zip(plain_rest) {
+        decrypt_wide(keys, &mut before, &[*ciphertext], std::array::from_mut(plain));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "aes,sse4.1")]
+fn decrypt_wide<const BLOCKS: usize>(
+    keys: &DecryptKeys,
+    before: &mut u128,
+    ciphertext: &[Block; BLOCKS],
+    plain: &mut [Block; BLOCKS],
+) {
+    let first = load(&keys.0[0]);
+    let mut states: [__m128i; BLOCKS] =
+        std::array::from_fn(|nth| _mm_xor_si128(load(&u128::from_ne_bytes(ciphertext[nth])), first));
+    for key in &keys.0[1..14] {
+        let key = load(key);
+        for state in &mut states {
+            *state = _mm_aesdec_si128(*state, key);
         }
-        let key = load(&keys.0[0]);
-        let mut states = blocks.map(|block| _mm_xor_si128(block, key));
-        for key in &keys.0[1..14] {
-            let key = load(key);
-            for state in &mut states {
-                *state = _mm_aesdec_si128(*state, key);
-            }
-        }
-        let key = load(&keys.0[14]);
-        for ((state, block), plain) in states.iter().zip(blocks).zip(plain) {
-            *plain = store(_mm_xor_si128(_mm_aesdeclast_si128(*state, key), before)).to_ne_bytes();
-            before = block;
-        }
+    }
+    let last = load(&keys.0[14]);
+    for nth in 0..BLOCKS {
+        let chained = _mm_xor_si128(load(before), _mm_aesdeclast_si128(states[nth], last));
+        plain[nth] = store(chained).to_ne_bytes();
+        *before = u128::from_ne_bytes(ciphertext[nth]);
     }
 }

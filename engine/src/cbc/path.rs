@@ -76,7 +76,8 @@ impl CpuPath {
         }
     }
 
-    fn fastest() -> Self {
+    /// The fastest path that this processor has.
+    pub fn fastest() -> Self {
         Self::NAMES.iter().rev().find_map(|name| Self::named(name).ok()).unwrap_or(Self(Kind::Crate))
     }
 }

@@ -86,12 +86,14 @@ fn invert(enc: &[u128; 15], dec: &mut [u128; 15]) {
     }
 }
 
+#[inline]
 #[target_feature(enable = "sse2")]
 pub(crate) fn load(value: &u128) -> __m128i {
     // SAFETY: a u128 is 16 readable bytes, all of them initialised.
     unsafe { _mm_loadu_si128((&raw const *value).cast()) }
 }
 
+#[inline]
 #[target_feature(enable = "sse2")]
 pub(crate) fn store(value: __m128i) -> u128 {
     let mut stored = 0;

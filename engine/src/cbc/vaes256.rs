@@ -102,24 +102,45 @@ pub(super) fn decrypt(_has: Vaes256, keys: &DecryptKeys, iv: &Block, ciphertext:
 #[target_feature(enable = "vaes,aes,avx2")]
 fn decrypt_blocks(keys: &DecryptKeys, iv: &Block, ciphertext: &[Block], plain: &mut [Block]) {
     let keys = twice(&keys.0);
-    let mut before = u128::from_ne_bytes(*iv);
-    for (ciphertext, plain) in ciphertext.chunks(2 * NARROW).zip(plain.chunks_mut(2 * NARROW)) {
-        let mut blocks = [[0u128; 2]; NARROW];
-        for (word, block) in blocks.as_flattened_mut().iter_mut().zip(ciphertext) {
-            *word = u128::from_ne_bytes(*block);
+    let mut before = load(&u128::from_ne_bytes(*iv));
+    let (wholes, rest) = ciphertext.as_chunks::<{ 2 * NARROW }>();
+    let (plain_wholes, plain_rest) = plain.as_chunks_mut::<{ 2 * NARROW }>();
+    for (ciphertext, plain) in wholes.iter().zip(plain_wholes) {
+        decrypt_whole(&keys, &mut before, ciphertext, plain);
+    }
+    if !rest.is_empty() {
+        let (mut ciphertext, mut plain) = ([[0; 16]; 2 * NARROW], Zeroizing::new([[0; 16]; 2 * NARROW]));
+        ciphertext[..rest.len()].copy_from_slice(rest);
+        decrypt_whole(&keys, &mut before, &ciphertext, &mut plain);
+        plain_rest.copy_from_slice(&plain[..rest.len()]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "vaes,aes,avx2")]
+fn decrypt_whole(
+    keys: &[[u128; 2]; 15],
+    before: &mut __m128i,
+    ciphertext: &[Block; 2 * NARROW],
+    plain: &mut [Block; 2 * NARROW],
+) {
+    let pair = |nth: usize| [u128::from_ne_bytes(ciphertext[2 * nth]), u128::from_ne_bytes(ciphertext[2 * nth + 1])];
+    let first = wide(&keys[0]);
+    let mut states: [__m256i; NARROW] = std::array::from_fn(|nth| _mm256_xor_si256(wide(&pair(nth)), first));
+    for key in &keys[1..14] {
+        let key = wide(key);
+        for state in &mut states {
+            *state = _mm256_aesdec_epi128(*state, key);
         }
-        let mut states = blocks.map(|pair| _mm256_xor_si256(wide(&pair), wide(&keys[0])));
-        for key in &keys[1..14] {
-            let key = wide(key);
-            for state in &mut states {
-                *state = _mm256_aesdec_epi128(*state, key);
-            }
-        }
-        let states = states.map(|state| unwide(_mm256_aesdeclast_epi128(state, wide(&keys[14]))));
-        for ((word, block), plain) in states.as_flattened().iter().zip(blocks.as_flattened()).zip(plain) {
-            *plain = (word ^ before).to_ne_bytes();
-            before = *block;
-        }
+    }
+    let last = wide(&keys[14]);
+    for (nth, state) in states.into_iter().enumerate() {
+        let [low, high] = pair(nth);
+        let chained = _mm256_set_m128i(load(&low), *before);
+        let pair = unwide(_mm256_xor_si256(_mm256_aesdeclast_epi128(state, last), chained));
+        plain[2 * nth] = pair[0].to_ne_bytes();
+        plain[2 * nth + 1] = pair[1].to_ne_bytes();
+        *before = load(&high);
     }
 }
 
@@ -129,12 +150,14 @@ fn twice(keys: &[u128; 15]) -> Zeroizing<[[u128; 2]; 15]> {
     Zeroizing::new(keys.map(|key| [key; 2]))
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn wide(pair: &[u128; 2]) -> __m256i {
     // SAFETY: two u128 are 32 readable bytes, all of them initialised.
     unsafe { _mm256_loadu_si256((&raw const *pair).cast()) }
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn unwide(value: __m256i) -> [u128; 2] {
     let mut pair = [0; 2];

@@ -17,7 +17,6 @@ use crate::cbc::{
 /// Lanes of one job at most: 4 a register.
 pub(super) const GROUPS_MAX: usize = 6;
 /// The step of the loops that encrypt, in bytes of each lane.
-#[cfg(any(test, feature = "measure"))]
 pub(super) const LINE_LEN: usize = 64;
 /// The step of those that hash as well.
 pub(super) const WINDOW_LEN: usize = 256;

@@ -9,15 +9,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     blocks::{decrypt_one_line, encrypt, ivs_and_masks},
-    kernels::{self, DecryptJob, STRIDE_LEN},
+    kernels::{self, DecryptJob, LINE_LEN, STRIDE_LEN},
     wide::Line,
 };
 use crate::{
     cbc::{path::Vaes512, round_keys::EncryptKeys},
     error::OpenError,
     layout::{BLOCK_LEN, TAG_LEN},
-    segment::{SegmentKeys, unpad},
-    tag::Place,
+    segment::{OpenRow, SegmentKeys, unpad},
 };
 
 /// The keys of one stream, laid out for the loop; wiped on drop, and never moved.
@@ -27,6 +26,9 @@ pub(crate) struct Opens {
     iv: EncryptKeys,
     mac: EncryptKeys,
 }
+
+/// IVs and masks made at once.
+const HEADS: usize = 16;
 
 impl Opens {
     pub(crate) fn new(has: Vaes512, keys: &SegmentKeys<'_>) -> Box<Self> {
@@ -42,68 +44,72 @@ impl Opens {
         opens
     }
 
-    /// Opens one sealed segment into `plain` and says how many bytes it holds; on failure `plain` holds nothing of it.
-    pub(crate) fn open(&self, place: Place, sealed: &[u8], plain: &mut [u8]) -> Result<usize, OpenError> {
-        let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Refused)?;
+    /// Opens segments; on failure the room of the one that failed holds nothing of it.
+    pub(crate) fn open(&self, rows: &mut [OpenRow<'_>]) -> Result<(), OpenError> {
+        for rows in rows.chunks_mut(HEADS) {
+            let place = |nth: usize| rows.get(nth).unwrap_or(&rows[0]).place;
+            let (ivs, masks) = ivs_and_masks::<{ HEADS / 4 }>(self.has, &self.iv, &self.mac, place);
+            let heads = ivs.iter().flat_map(|line| line.0).zip(masks.iter().flat_map(|line| line.0));
+            for (row, (iv, mask)) in rows.iter_mut().zip(heads) {
+                self.open_row(row, iv, mask).inspect_err(|_| row.room.zeroize())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_row(&self, row: &mut OpenRow<'_>, iv: u128, mask: u128) -> Result<(), OpenError> {
+        let (ciphertext, tag) = row.sealed.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Refused)?;
         if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(BLOCK_LEN) {
             return Err(OpenError::Refused);
         }
-        self.decrypt(place, ciphertext, tag, plain).inspect_err(|_| plain.zeroize())
-    }
-
-    fn decrypt(
-        &self,
-        place: Place,
-        ciphertext: &[u8],
-        tag: &[u8; TAG_LEN],
-        plain: &mut [u8],
-    ) -> Result<usize, OpenError> {
-        // At least the last block is left, which ends in padding: `plain` may end inside it.
+        // At least the last block is left, which ends in padding: the room may end inside it.
         let whole = (ciphertext.len() - BLOCK_LEN) / STRIDE_LEN * STRIDE_LEN;
         let (strides, rest) = ciphertext.split_at(whole);
-        let (text, room) = plain.split_at_mut_checked(whole).ok_or(OpenError::Refused)?;
-        let ([iv], [mask]) = ivs_and_masks(self.has, &self.iv, &self.mac, |_| place);
-        let mut job = DecryptJob::new(iv.0[0]);
+        let (text, room) = row.room.split_at_mut_checked(whole).ok_or(OpenError::Refused)?;
+        let mut job = DecryptJob::new(iv);
         job.open(self.has, &self.open, strides, text);
 
         let mut end = [[0; BLOCK_LEN]; STRIDE_LEN / BLOCK_LEN];
         let end = &mut end[..rest.len() / BLOCK_LEN];
         end.as_flattened_mut().copy_from_slice(rest);
+        let (hash_keys, len) = (&self.open.hash, ciphertext.len());
         let hash = match end {
-            [last] => self.open.hash.end_after_block(self.has, &job.sum, u128::from_ne_bytes(*last), ciphertext.len()),
-            _ => self.open.hash.end_after_blocks(self.has, &job.sum, end, ciphertext.len()),
+            [last] => hash_keys.end_after_block(self.has, &job.sum, u128::from_ne_bytes(*last), len),
+            _ => hash_keys.end_after_blocks(self.has, &job.sum, end, len),
         };
-        verify_slices_are_equal(&(hash ^ mask.0[0]).to_ne_bytes(), tag).map_err(|_| OpenError::Refused)?;
-
-        let decrypted = self.decrypt_end(job.chain(), end);
-        let (last, before) = decrypted[..end.len()].split_last().ok_or(OpenError::Refused)?;
-        let last = unpad(last)?;
-        let (before_room, last_room) =
-            room.split_at_mut_checked(before.as_flattened().len()).ok_or(OpenError::Refused)?;
-        before_room.copy_from_slice(before.as_flattened());
-        last_room.get_mut(..last.len()).ok_or(OpenError::Refused)?.copy_from_slice(last);
-        Ok(whole + before_room.len() + last.len())
+        verify_slices_are_equal(&(hash ^ mask).to_ne_bytes(), tag).map_err(|_| OpenError::Refused)?;
+        row.plain_len = whole + self.open_end(job.chain(), end, room)?;
+        Ok(())
     }
 
-    /// The blocks after the last stride, authentic by now.
-    fn decrypt_end(
-        &self,
-        chain: u128,
-        blocks: &[[u8; BLOCK_LEN]],
-    ) -> Zeroizing<[[u8; BLOCK_LEN]; STRIDE_LEN / BLOCK_LEN]> {
-        let mut decrypted = Zeroizing::new([[0; BLOCK_LEN]; STRIDE_LEN / BLOCK_LEN]);
+    /// The blocks after the last stride, authentic by now, and the end of the padding; gives their plaintext bytes.
+    fn open_end(&self, chain: u128, end: &[[u8; BLOCK_LEN]], room: &mut [u8]) -> Result<usize, OpenError> {
+        let mut decrypted = Zeroizing::new([Line::default(); STRIDE_LEN / LINE_LEN]);
+        let decrypted = &mut decrypted[..end.len().div_ceil(LINE_LEN / BLOCK_LEN)];
+        self.decrypt_end(chain, end, decrypted);
+        let mut blocks = decrypted.iter().flat_map(|line| line.0).map(u128::to_ne_bytes);
+        let (text, rest) = room.split_at_mut_checked((end.len() - 1) * BLOCK_LEN).ok_or(OpenError::Refused)?;
+        for (room, block) in text.as_chunks_mut().0.iter_mut().zip(&mut blocks) {
+            *room = block;
+        }
+        let last = Zeroizing::new(blocks.next().ok_or(OpenError::Refused)?);
+        let last = unpad(&last)?;
+        rest.get_mut(..last.len()).ok_or(OpenError::Refused)?.copy_from_slice(last);
+        Ok(text.len() + last.len())
+    }
+
+    fn decrypt_end(&self, chain: u128, blocks: &[[u8; BLOCK_LEN]], decrypted: &mut [Line]) {
         let mut before = chain;
-        for (four, decrypted) in blocks.chunks(4).zip(decrypted.chunks_mut(4)) {
+        for (four, decrypted) in blocks.chunks(LINE_LEN / BLOCK_LEN).zip(decrypted) {
             let mut line = Line::default();
             for (block, word) in four.iter().zip(&mut line.0) {
                 *word = u128::from_ne_bytes(*block);
             }
-            let plain = decrypt_one_line(self.has, &self.open.dec, &line);
-            for ((word, block), decrypted) in plain.0.iter().zip(four).zip(decrypted) {
-                *decrypted = (word ^ before).to_ne_bytes();
-                before = u128::from_ne_bytes(*block);
+            *decrypted = decrypt_one_line(self.has, &self.open.dec, &line);
+            for (block, word) in line.0.iter().zip(&mut decrypted.0) {
+                *word ^= before;
+                before = *block;
             }
         }
-        decrypted
     }
 }

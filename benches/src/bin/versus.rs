@@ -1,0 +1,94 @@
+//! Us and the peers side by side: `versus [--json] [--only TEXT] [--runs N]`.
+//!
+//! With `--json` one object a line, else a table. What this machine or this build lacks is printed as absent.
+#![allow(clippy::print_stdout)]
+
+use std::{env, process::ExitCode};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use strongroom_benches::versus::{Case, Outcome, cases};
+
+const USAGE: &str = "usage: versus [--json] [--only TEXT] [--runs N]";
+
+struct Options {
+    json: bool,
+    only: String,
+    runs: usize,
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options(env::args().skip(1)) else {
+        println!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    let everywhere = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    let mut cases: Vec<_> = cases().into_iter().filter(|case| case.name.contains(&options.only)).collect();
+    if !options.json {
+        println!(
+            "{:<58} {:<26} {:>9} {:>9} {:<5} {:>6} {:>6}",
+            "case", "against", "ours", "theirs", "", "ratio", "bar"
+        );
+    }
+    for case in &mut cases {
+        let best = best_run(case, options.runs, &everywhere);
+        println!("{}", if options.json { json_line(case, best) } else { table_line(case, best) });
+    }
+    ExitCode::SUCCESS
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
+    let mut options = Options { json: false, only: String::new(), runs: 3 };
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => options.json = true,
+            "--only" => options.only = arguments.next()?,
+            "--runs" => options.runs = arguments.next()?.parse().ok().filter(|runs| *runs > 0)?,
+            _ => return None,
+        }
+    }
+    Some(options)
+}
+
+/// The run with the best ratio; none where a contender is absent.
+fn best_run(case: &mut Case, runs: usize, everywhere: &CpuSet) -> Option<Outcome> {
+    let race = case.race.as_mut()?;
+    let cores = if race.pinned { last_core(everywhere) } else { *everywhere };
+    // Refused, for instance in a sandbox, the figures only grow noisier.
+    let _ = sched_setaffinity(None, &cores);
+    let outcomes = (0..runs).map(|_| race.run(case.unit));
+    outcomes.max_by(|one, two| one.ratio.total_cmp(&two.ratio))
+}
+
+/// The last core that is allowed: the first ones serve interrupts.
+fn last_core(allowed: &CpuSet) -> CpuSet {
+    let mut one = CpuSet::new();
+    if let Some(core) = (0..CpuSet::MAX_CPU).rev().find(|core| allowed.is_set(*core)) {
+        one.set(core);
+    }
+    one
+}
+
+fn table_line(case: &Case, outcome: Option<Outcome>) -> String {
+    let head = format!("{:<58} {:<26}", case.name, case.peer);
+    match outcome {
+        None => format!("{head} absent"),
+        Some(Outcome { ours, theirs, ratio }) => {
+            let (unit, at_least) = (case.unit.name(), case.at_least);
+            let mark = if ratio < at_least { "  below" } else { "" };
+            format!("{head} {ours:>9.2} {theirs:>9.2} {unit:<5} {ratio:>6.2} {at_least:>6.2}{mark}")
+        }
+    }
+}
+
+fn json_line(case: &Case, outcome: Option<Outcome>) -> String {
+    // Names are plain ASCII, for which Rust's escapes are JSON's.
+    let head = format!("{{\"case\":{:?},\"peer\":{:?}", case.name, case.peer);
+    let tail = format!("\"path\":{:?},\"at_least\":{}}}", case.path, case.at_least);
+    match outcome {
+        None => format!("{head},\"absent\":true,{tail}"),
+        Some(Outcome { ours, theirs, ratio }) => {
+            let unit = case.unit.name();
+            format!("{head},\"ours\":{ours:.4},\"theirs\":{theirs:.4},\"unit\":{unit:?},\"ratio\":{ratio:.4},{tail}")
+        }
+    }
+}
