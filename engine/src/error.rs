@@ -93,20 +93,14 @@ pub enum SealError {
 /// Why something was not opened. Not one byte of a segment that failed was released.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Wrong key, other object, altered bytes: deliberately one answer.
+    /// Wrong key, other object, altered, missing or added bytes: deliberately one answer.
     #[error("sealed stream refused: not sealed with this key for this object, or altered since")]
     Refused,
     /// Not a sealed stream, or one of a later version.
     #[error("sealed stream has format {found:02x?}, which this version does not read: upgrade this node")]
     UnknownFormat {
-        /// Magic, suite and segment shift as found.
-        found: [u8; 6],
-    },
-    /// No plaintext has this sealed length: bytes are missing or were added.
-    #[error("no sealed stream has a length of {sealed_len} bytes: it was cut short, or something was added")]
-    ImpossibleLength {
-        /// Bytes of the whole sealed stream, header included.
-        sealed_len: u64,
+        /// The magic as found.
+        found: [u8; 4],
     },
     /// The caller's mistake, or a short read: the bytes are not whole segments of this layout.
     #[error("{sealed_len} bytes from segment {first} on are not whole segments of this sealed stream")]

@@ -220,14 +220,14 @@ impl SealedSource {
         let map = Map::open(path).map_err(unread)?;
         let mut header = [0; HEADER_LEN];
         if !map.copy(0, &mut header) {
-            return Err(OpenError::ImpossibleLength { sealed_len: map.len() });
+            return Err(OpenError::Refused);
         }
         let opener = Opener::new(key, &header, context)?;
         let sealed_layout = opener.layout(map.len())?;
         let last = sealed_layout.segment_count() - 1;
         let mut sealed = vec![0; sealed_layout.segment_sealed_len(last)];
         if !map.copy(sealed_layout.segment_offset(last), &mut sealed) {
-            return Err(OpenError::ImpossibleLength { sealed_len: map.len() });
+            return Err(OpenError::Refused);
         }
         let plain_len = opener.open_last(&sealed_layout, &sealed)?;
         let layout = Layout::from_plain(plain_len, sealed_layout.segment_shift());

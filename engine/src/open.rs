@@ -38,8 +38,8 @@ impl Opener {
     /// Reads the 96 header bytes and checks the commitment, in constant time.
     ///
     /// # Errors
-    /// [`OpenError::UnknownFormat`] and [`OpenError::ImpossibleLength`] as for [`Header::parse`];
-    /// [`OpenError::Refused`] for a wrong key, another context or an altered header; [`OpenError::Cipher`];
+    /// [`OpenError::UnknownFormat`] for another magic; [`OpenError::Refused`] for a wrong key, another context or an
+    /// altered header; [`OpenError::Cipher`];
     /// [`OpenError::Path`] where `STRONGROOM_CPU` asks for what this processor lacks.
     pub fn new(key: &DataKey, header: &[u8], context: &ContextDigest) -> Result<Self, OpenError> {
         Self::on_path(CpuPath::chosen()?, key, header, context)
@@ -68,7 +68,7 @@ impl Opener {
     /// elsewhere (an object record), [`Layout::from_plain`] is better: the length is then checked too.
     ///
     /// # Errors
-    /// [`OpenError::ImpossibleLength`].
+    /// [`OpenError::Refused`] where no plaintext has this sealed length.
     pub fn layout(&self, sealed_len: u64) -> Result<Layout, OpenError> {
         Layout::from_sealed(sealed_len, self.header.segment_shift())
     }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn check_refused(sealed: &[u8]) {
-        let refused = matches!(open(sealed), Err(OpenError::Refused | OpenError::ImpossibleLength { .. }));
+        let refused = matches!(open(sealed), Err(OpenError::Refused));
         assert!(refused, "{} bytes were opened", sealed.len());
     }
 
