@@ -51,6 +51,8 @@ mod seal;
 mod secret;
 mod segment;
 mod small;
+#[cfg(test)]
+mod standards;
 mod tag;
 mod target;
 

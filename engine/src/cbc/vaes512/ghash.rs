@@ -195,3 +195,19 @@ fn join(sums: __m512i) -> u128 {
 fn length_block(ciphertext_len: usize) -> u128 {
     (ciphertext_len as u128 * 8) << 64
 }
+
+/// GMAC of a message, for tests: the tag, by nothing but what is here.
+#[cfg(test)]
+pub(crate) fn gmac(has: Vaes512, key: &[u8; 32], nonce: &[u8; 12], message: &[u8]) -> [u8; 16] {
+    use crate::cbc::round_keys::EncryptKeys;
+    let (mut keys, mut hash_keys) = (EncryptKeys::default(), HashKeys::default());
+    keys.fill(has.aesni(), key);
+    let counter = [&nonce[..], &[0, 0, 0, 1]].concat();
+    let counter = u128::from_ne_bytes(*counter.first_chunk().expect("12 and 4 bytes are 16"));
+    let [line] = super::blocks::encrypt(has, &keys, [Line([0, counter, 0, 0])]);
+    hash_keys.fill(has, line.0[0]);
+    let mut padded = message.to_vec();
+    padded.resize(message.len().next_multiple_of(16), 0);
+    let hash = hash_keys.end_after_blocks(has, &Line::default(), padded.as_chunks().0, message.len());
+    (hash ^ line.0[1]).to_ne_bytes()
+}

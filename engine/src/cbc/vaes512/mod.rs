@@ -12,6 +12,8 @@ mod open;
 mod seal;
 mod wide;
 
+#[cfg(test)]
+pub(crate) use ghash::gmac;
 #[cfg(any(test, feature = "measure"))]
 pub(crate) use lanes::{decrypt, encrypt_lanes};
 pub(crate) use open::Opens;
