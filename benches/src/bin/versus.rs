@@ -5,8 +5,11 @@
 
 use std::{env, process::ExitCode};
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use strongroom_benches::versus::{Case, Outcome, cases};
+use rustix::thread::CpuSet;
+use strongroom_benches::{
+    core,
+    versus::{Case, Outcome, cases},
+};
 
 const USAGE: &str = "usage: versus [--json] [--only TEXT] [--runs N]";
 
@@ -21,7 +24,7 @@ fn main() -> ExitCode {
         println!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    let everywhere = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    let everywhere = core::allowed();
     let mut cases: Vec<_> = cases().into_iter().filter(|case| case.name.contains(&options.only)).collect();
     if !options.json {
         println!(
@@ -52,20 +55,9 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
 /// The run with the best ratio; none where a contender is absent.
 fn best_run(case: &mut Case, runs: usize, everywhere: &CpuSet) -> Option<Outcome> {
     let race = case.race.as_mut()?;
-    let cores = if race.pinned { last_core(everywhere) } else { *everywhere };
-    // Refused, for instance in a sandbox, the figures only grow noisier.
-    let _ = sched_setaffinity(None, &cores);
+    core::stay_on(&if race.pinned { core::last_of(everywhere) } else { *everywhere });
     let outcomes = (0..runs).map(|_| race.run(case.unit));
     outcomes.max_by(|one, two| one.ratio.total_cmp(&two.ratio))
-}
-
-/// The last core that is allowed: the first ones serve interrupts.
-fn last_core(allowed: &CpuSet) -> CpuSet {
-    let mut one = CpuSet::new();
-    if let Some(core) = (0..CpuSet::MAX_CPU).rev().find(|core| allowed.is_set(*core)) {
-        one.set(core);
-    }
-    one
 }
 
 fn table_line(case: &Case, outcome: Option<Outcome>) -> String {
