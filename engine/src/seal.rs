@@ -122,7 +122,15 @@ impl Sealer {
     }
 }
 
-/// The right to seal some segments, once.
+/// The right to seal some segments, once: an index is sealed twice under one salt by nobody, since sealing takes the
+/// batch away.
+///
+/// ```compile_fail,E0382
+/// fn twice(batch: strongroom_engine::SealBatch, plain: &[u8], sealed: &mut [u8]) {
+///     let _ = batch.seal(plain, sealed);
+///     let _ = batch.seal(plain, sealed);
+/// }
+/// ```
 #[must_use = "its segments are missing from the sealed stream unless it is sealed"]
 pub struct SealBatch {
     keys: Arc<SealKeys>,

@@ -52,12 +52,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
     Some(options)
 }
 
-/// The run with the best ratio; none where a contender is absent.
+/// The best run; none where a contender is absent.
 fn best_run(case: &mut Case, runs: usize, everywhere: &CpuSet) -> Option<Outcome> {
     let race = case.race.as_mut()?;
     core::stay_on(&if race.pinned { core::last_of(everywhere) } else { *everywhere });
-    let outcomes = (0..runs).map(|_| race.run(case.unit));
-    outcomes.max_by(|one, two| one.ratio.total_cmp(&two.ratio))
+    let outcomes: Vec<_> = (0..runs).map(|_| race.run(case.unit)).collect();
+    // Where one of the two was disturbed, the ratio says nothing: the best run is the quietest for both.
+    outcomes.into_iter().max_by(|one, two| case.unit.speed(one).total_cmp(&case.unit.speed(two)))
 }
 
 fn table_line(case: &Case, outcome: Option<Outcome>) -> String {

@@ -9,7 +9,7 @@ use super::{
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    let bars = [("vaes512", 0.95), ("vaes256", 0.80), ("aesni", 0.80)];
+    let bars = [("vaes512", 0.95), ("vaes256", 0.65), ("aesni", 0.65)];
     bars.into_iter().map(|(path, at_least)| case(path, at_least, 16384)).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Us and the peers, side by side: which cases there are, and how they race.
 //!
 //! Contenders take turns in slices of about a millisecond, on one pinned core unless a case needs more, so that what
-//! disturbs one disturbs the other. A run gives medians and their ratio; the best of three runs counts.
+//! disturbs one disturbs the other. A run gives medians and their ratio; of three runs the quietest counts.
 //! **One file per question. A new case is a function that gives a [`Case`], and a line in [`cases`].**
 
 mod ceiling;
@@ -106,6 +106,14 @@ impl Unit {
             Self::GigabytesPerSecond(bytes) => bytes / seconds / 1e9,
             Self::Nanoseconds => seconds * 1e9,
             Self::Seconds => seconds,
+        }
+    }
+
+    /// How fast both contenders were together: to compare runs of one case.
+    pub fn speed(self, outcome: &Outcome) -> f64 {
+        match self {
+            Self::GigabytesPerSecond(_) => outcome.ours * outcome.theirs,
+            Self::Nanoseconds | Self::Seconds => 1.0 / (outcome.ours * outcome.theirs),
         }
     }
 

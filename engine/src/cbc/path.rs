@@ -101,7 +101,7 @@ pub(crate) use x86::{AesNi, Vaes256, Vaes512};
 mod x86 {
     use std::arch::is_x86_feature_detected as has;
 
-    /// Proof of AES-NI.
+    /// Proof of AES-NI, and of AVX, which all but its first processors have: three-operand instructions.
     #[derive(Clone, Copy)]
     pub(crate) struct AesNi(());
 
@@ -115,7 +115,7 @@ mod x86 {
 
     impl AesNi {
         pub(crate) fn detect() -> Option<Self> {
-            (has!("aes") && has!("sse4.1")).then_some(Self(()))
+            (has!("aes") && has!("avx")).then_some(Self(()))
         }
     }
 

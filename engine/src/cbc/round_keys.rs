@@ -102,6 +102,21 @@ pub(crate) fn store(value: __m128i) -> u128 {
     stored
 }
 
+/// The same of a block, which has no alignment.
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn load_block(block: &[u8; 16]) -> __m128i {
+    // SAFETY: a block is 16 readable bytes.
+    unsafe { _mm_loadu_si128((&raw const *block).cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn store_block(value: __m128i, block: &mut [u8; 16]) {
+    // SAFETY: a block is 16 writable bytes.
+    unsafe { _mm_storeu_si128((&raw mut *block).cast(), value) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     Lane,
     path::Vaes256,
-    round_keys::{DecryptKeys, EncryptKeys, load, store},
+    round_keys::{DecryptKeys, EncryptKeys, load, load_block, store},
 };
 
 type Block = [u8; 16];
@@ -102,17 +102,18 @@ pub(super) fn decrypt(_has: Vaes256, keys: &DecryptKeys, iv: &Block, ciphertext:
 #[target_feature(enable = "vaes,aes,avx2")]
 fn decrypt_blocks(keys: &DecryptKeys, iv: &Block, ciphertext: &[Block], plain: &mut [Block]) {
     let keys = twice(&keys.0);
-    let mut before = load(&u128::from_ne_bytes(*iv));
-    let (wholes, rest) = ciphertext.as_chunks::<{ 2 * NARROW }>();
-    let (plain_wholes, plain_rest) = plain.as_chunks_mut::<{ 2 * NARROW }>();
-    for (ciphertext, plain) in wholes.iter().zip(plain_wholes) {
+    let mut before = load_block(iv);
+    let at = ciphertext.len() / (2 * NARROW) * (2 * NARROW);
+    let ((wholes, rest), (plain_wholes, plain_rest)) = (ciphertext.split_at(at), plain.split_at_mut(at));
+    let wholes = wholes.as_chunks::<2>().0.as_chunks().0;
+    for (ciphertext, plain) in wholes.iter().zip(plain_wholes.as_chunks_mut::<2>().0.as_chunks_mut().0) {
         decrypt_whole(&keys, &mut before, ciphertext, plain);
     }
     if !rest.is_empty() {
-        let (mut ciphertext, mut plain) = ([[0; 16]; 2 * NARROW], Zeroizing::new([[0; 16]; 2 * NARROW]));
-        ciphertext[..rest.len()].copy_from_slice(rest);
+        let (mut ciphertext, mut plain) = ([[[0; 16]; 2]; NARROW], Zeroizing::new([[[0; 16]; 2]; NARROW]));
+        ciphertext.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
         decrypt_whole(&keys, &mut before, &ciphertext, &mut plain);
-        plain_rest.copy_from_slice(&plain[..rest.len()]);
+        plain_rest.copy_from_slice(&plain.as_flattened()[..rest.len()]);
     }
 }
 
@@ -121,12 +122,11 @@ fn decrypt_blocks(keys: &DecryptKeys, iv: &Block, ciphertext: &[Block], plain: &
 fn decrypt_whole(
     keys: &[[u128; 2]; 15],
     before: &mut __m128i,
-    ciphertext: &[Block; 2 * NARROW],
-    plain: &mut [Block; 2 * NARROW],
+    ciphertext: &[[Block; 2]; NARROW],
+    plain: &mut [[Block; 2]; NARROW],
 ) {
-    let pair = |nth: usize| [u128::from_ne_bytes(ciphertext[2 * nth]), u128::from_ne_bytes(ciphertext[2 * nth + 1])];
     let first = wide(&keys[0]);
-    let mut states: [__m256i; NARROW] = std::array::from_fn(|nth| _mm256_xor_si256(wide(&pair(nth)), first));
+    let mut states: [__m256i; NARROW] = std::array::from_fn(|nth| _mm256_xor_si256(load_pair(&ciphertext[nth]), first));
     for key in &keys[1..14] {
         let key = wide(key);
         for state in &mut states {
@@ -134,13 +134,11 @@ fn decrypt_whole(
         }
     }
     let last = wide(&keys[14]);
-    for (nth, state) in states.into_iter().enumerate() {
-        let [low, high] = pair(nth);
-        let chained = _mm256_set_m128i(load(&low), *before);
-        let pair = unwide(_mm256_xor_si256(_mm256_aesdeclast_epi128(state, last), chained));
-        plain[2 * nth] = pair[0].to_ne_bytes();
-        plain[2 * nth + 1] = pair[1].to_ne_bytes();
-        *before = load(&high);
+    for nth in 0..NARROW {
+        let [low, high] = &ciphertext[nth];
+        let chained = _mm256_set_m128i(load_block(low), *before);
+        store_pair(_mm256_xor_si256(_mm256_aesdeclast_epi128(states[nth], last), chained), &mut plain[nth]);
+        *before = load_block(high);
     }
 }
 
@@ -159,9 +157,14 @@ fn wide(pair: &[u128; 2]) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn unwide(value: __m256i) -> [u128; 2] {
-    let mut pair = [0; 2];
-    // SAFETY: two u128 are 32 writable bytes, and any bytes are two u128.
-    unsafe { _mm256_storeu_si256((&raw mut pair).cast(), value) };
-    pair
+fn load_pair(pair: &[Block; 2]) -> __m256i {
+    // SAFETY: two blocks are 32 readable bytes.
+    unsafe { _mm256_loadu_si256((&raw const *pair).cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_pair(value: __m256i, pair: &mut [Block; 2]) {
+    // SAFETY: two blocks are 32 writable bytes.
+    unsafe { _mm256_storeu_si256((&raw mut *pair).cast(), value) };
 }
