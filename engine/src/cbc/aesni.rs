@@ -17,7 +17,7 @@ use super::{
 type Block = [u8; 16];
 /// Two rounds start in a cycle and each takes four, so eight lanes are just enough: 56 cycles of work for a block of each,
 /// 57 of latency, 62 measured (0.90 of the ceiling). Ten came out at 0.88, twelve at 0.86, and two fours that run half a
-/// block apart at 0.83: what there is between two blocks no longer fits beside the rounds.
+/// block apart at 0.83.
 const LANES: usize = 8;
 const DECRYPTED: usize = 12;
 
