@@ -32,11 +32,7 @@ class Refused(Exception):
 
 
 class UnknownFormat(Exception):
-    """Another magic, suite or shift, or reserved bytes that are not zero."""
-
-
-class ImpossibleLength(Exception):
-    """No plaintext has this sealed length."""
+    """Another magic."""
 
 
 def context_sha256(kind, store_id=b"", bucket_id=b"", object_key=b"", write_id=b"", part_number=0, layer=0,
@@ -56,11 +52,13 @@ def expand(key, info, length):
 def open_stream(file, sealed_len, key, context):
     """Yields the plaintext of each segment, in order, the last segment having been authenticated first."""
     if sealed_len < HEADER_LEN:
-        raise ImpossibleLength
+        raise Refused
     header = file.read(HEADER_LEN)
     shift = header[5]
-    if header[:4] != b"SRM1" or header[4] != 1 or not 9 <= shift <= 20 or any(header[6:16]):
+    if header[:4] != b"SRM1":
         raise UnknownFormat
+    if header[4] != 1 or not 9 <= shift <= 20 or any(header[6:16]):
+        raise Refused
     derived = expand(key, b"strongroom/1" + header[:64] + context, 128)
     enc, iv, mac, commitment = (derived[at:at + 32] for at in range(0, 128, 32))
     if not hmac.compare_digest(commitment, header[64:]):
@@ -70,7 +68,7 @@ def open_stream(file, sealed_len, key, context):
     count = max(1, -(-(sealed_len - HEADER_LEN) // full))
     last_len = sealed_len - HEADER_LEN - (count - 1) * full
     if last_len < BLOCK_LEN + TAG_LEN or last_len % BLOCK_LEN or (count - 1) << shift >= PLAIN_LEN_MAX:
-        raise ImpossibleLength
+        raise Refused
 
     def segment(index):
         file.seek(HEADER_LEN + index * full)
@@ -149,7 +147,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (Refused, UnknownFormat, ImpossibleLength) as refusal:
+    except (Refused, UnknownFormat) as refusal:
         raise SystemExit(f"not opened: {type(refusal).__name__}: {refusal.__doc__}") from None
     except OSError as error:
         raise SystemExit(f"not opened: {error.strerror}: {error.filename}") from None

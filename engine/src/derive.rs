@@ -8,19 +8,15 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use zeroize::Zeroizing;
 
 use crate::{
-    cbc::Cipher,
     context::ContextDigest,
     error::CipherFailed,
     header::{Commitment, PREFIX_LEN},
     key::DataKey,
-    tag::Mac,
+    segment::SegmentKeys,
 };
 
-/// The keys of one sealed stream: one salt, one context, one data key.
-pub(crate) struct StreamKeys {
-    pub(crate) cipher: Cipher,
-    pub(crate) mac: Mac,
-}
+/// The keys of one sealed stream (one salt, one context, one data key), on their way into a cipher.
+pub(crate) struct StreamKeys(Zeroizing<[[u8; 32]; 4]>);
 
 impl StreamKeys {
     /// The keys, and the commitment that only this data key and this context give.
@@ -29,11 +25,15 @@ impl StreamKeys {
         prefix: &[u8; PREFIX_LEN],
         context: &ContextDigest,
     ) -> Result<(Self, Commitment), CipherFailed> {
-        let mut derived = Zeroizing::new([[0u8; 32]; 4]);
-        expand(key, &[b"strongroom/1", prefix, context.as_bytes()], derived.as_flattened_mut())?;
-        let [enc, iv, mac, commitment] = &*derived;
-        let keys = Self { cipher: Cipher::new(enc, iv), mac: Mac::new(mac)? };
-        Ok((keys, Commitment::from_bytes(*commitment)))
+        let mut keys = Self(Zeroizing::new([[0; 32]; 4]));
+        expand(key, &[b"strongroom/1", prefix, context.as_bytes()], keys.0.as_flattened_mut())?;
+        let commitment = Commitment::from_bytes(keys.0[3]);
+        Ok((keys, commitment))
+    }
+
+    pub(crate) fn segment_keys(&self) -> SegmentKeys<'_> {
+        let [enc, iv, mac, _] = &*self.0;
+        SegmentKeys { enc, iv, mac }
     }
 }
 

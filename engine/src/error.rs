@@ -3,7 +3,10 @@
 //! No error holds a secret, and everything an attacker could learn from is one variant: `OpenError::Refused` says
 //! neither whether key, context, bytes or padding were wrong, nor where.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The system gave no random bytes. Nothing was sealed; trying again later may work.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,56 @@ pub struct RandomFailed;
 #[error("the cryptographic library could not do its work: out of memory?")]
 pub struct CipherFailed;
 
+/// Why a file was not written. Nothing of it stays under its name.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another file has the name, and was not to be replaced.
+    #[error("{path} is there already: name another target, or ask for it to be replaced")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Disk, quota or size limit is used up.
+    #[error("no room for {path}: free some, or choose another folder")]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot write {path}: it is not complete")]
+    Failed {
+        /// The file, or a name for where the bytes went.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl WriteError {
+    pub(crate) fn from_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full { path, source }
+            }
+            _ => Self::Failed { path, source },
+        }
+    }
+}
+
+/// `STRONGROOM_CPU`, or a test, asked for instructions that this processor lacks, or for a path that does not exist.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "this processor has no cipher path {asked:?} ({names} exist): unset STRONGROOM_CPU, or name one that is present",
+    names = crate::CpuPath::NAMES.join(", ")
+)]
+pub struct PathAbsent {
+    /// The name that was asked for.
+    pub asked: String,
+}
+
 /// Why something was not sealed. Whatever was written so far is not a sealed stream: begin again with a new `Sealer`.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -24,6 +77,9 @@ pub enum SealError {
     /// The cryptographic library failed.
     #[error(transparent)]
     Cipher(#[from] CipherFailed),
+    /// `STRONGROOM_CPU` asks for what this processor lacks.
+    #[error(transparent)]
+    Path(#[from] PathAbsent),
     /// The caller's mistake: a batch that is not the last must be one or more full segments.
     #[error("a batch of {plain_len} bytes is no whole number of segments of {segment_len} bytes, and not the last")]
     NotWholeSegments {
@@ -63,14 +119,9 @@ pub enum SealError {
         /// What the system said.
         source: io::Error,
     },
-    /// The target could not be written, for instance because the disk is full.
-    #[error("cannot write {path}: it is not complete")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The target could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The caller's cancel flag was set. No target was left behind.
     #[error("cancelled: nothing was kept")]
     Cancelled,
@@ -79,20 +130,14 @@ pub enum SealError {
 /// Why something was not opened. Not one byte of a segment that failed was released.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Wrong key, other object, altered bytes: deliberately one answer.
+    /// Wrong key, other object, altered, missing or added bytes: deliberately one answer.
     #[error("sealed stream refused: not sealed with this key for this object, or altered since")]
     Refused,
     /// Not a sealed stream, or one of a later version.
     #[error("sealed stream has format {found:02x?}, which this version does not read: upgrade this node")]
     UnknownFormat {
-        /// Magic, suite and segment shift as found.
-        found: [u8; 6],
-    },
-    /// No plaintext has this sealed length: bytes are missing or were added.
-    #[error("no sealed stream has a length of {sealed_len} bytes: it was cut short, or something was added")]
-    ImpossibleLength {
-        /// Bytes of the whole sealed stream, header included.
-        sealed_len: u64,
+        /// The magic as found.
+        found: [u8; 4],
     },
     /// The caller's mistake, or a short read: the bytes are not whole segments of this layout.
     #[error("{sealed_len} bytes from segment {first} on are not whole segments of this sealed stream")]
@@ -102,9 +147,20 @@ pub enum OpenError {
         /// Bytes given.
         sealed_len: usize,
     },
+    /// The caller's mistake: a room for the plaintext that has not the length asked for.
+    #[error("{room_len} bytes of room are needed, {given} were given")]
+    WrongBuffer {
+        /// Bytes needed, [`Opener::room_len`](crate::Opener::room_len).
+        room_len: usize,
+        /// Bytes given.
+        given: usize,
+    },
     /// The cryptographic library failed.
     #[error(transparent)]
     Cipher(#[from] CipherFailed),
+    /// `STRONGROOM_CPU` asks for what this processor lacks.
+    #[error(transparent)]
+    Path(#[from] PathAbsent),
     /// The source could not be read.
     #[error("cannot read {path} at byte {offset}")]
     Read {
@@ -115,14 +171,9 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
-    /// The target could not be written, for instance because the disk is full.
-    #[error("cannot write {path}: it is not complete")]
-    Write {
-        /// The file, or a name for where the bytes went.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The target could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The caller's cancel flag was set. No target was left behind.
     #[error("cancelled: nothing was kept")]
     Cancelled,

@@ -37,18 +37,17 @@ impl Header {
     /// Reads a header of exactly [`HEADER_LEN`] bytes.
     ///
     /// # Errors
-    /// [`OpenError::UnknownFormat`] for another magic, suite, shift, or reserved bytes that are not zero;
-    /// [`OpenError::ImpossibleLength`] for another number of bytes.
+    /// [`OpenError::UnknownFormat`] for another magic; [`OpenError::Refused`] for another number of bytes, another suite or
+    /// shift, or reserved bytes that are not zero.
     pub fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
-        let bytes: [u8; HEADER_LEN] =
-            bytes.try_into().map_err(|_| OpenError::ImpossibleLength { sealed_len: bytes.len() as u64 })?;
-        let mut found = [0; 6];
-        found.copy_from_slice(&bytes[..6]);
-        let known = bytes[..4] == MAGIC && bytes[4] == SUITE && bytes[6..16] == [0; 10];
-        match SegmentShift::new(bytes[5]) {
-            Some(segment_shift) if known => Ok(Self { bytes, segment_shift }),
-            _ => Err(OpenError::UnknownFormat { found }),
+        let bytes: [u8; HEADER_LEN] = bytes.try_into().map_err(|_| OpenError::Refused)?;
+        let found: &[u8; 4] = part(&bytes, 0);
+        if *found != MAGIC {
+            return Err(OpenError::UnknownFormat { found: *found });
         }
+        let known = bytes[4] == SUITE && bytes[6..16] == [0; 10];
+        let segment_shift = SegmentShift::new(bytes[5]).filter(|_| known).ok_or(OpenError::Refused)?;
+        Ok(Self { bytes, segment_shift })
     }
 
     /// The 96 bytes.
@@ -209,14 +208,18 @@ mod tests {
             let mut bytes = header();
             bytes[offset] = byte;
             let refused = Header::parse(&bytes);
-            assert!(matches!(refused, Err(OpenError::UnknownFormat { .. })), "byte {offset} = {byte}");
+            match refused {
+                Err(OpenError::UnknownFormat { found }) => assert_eq!(found, bytes[..4]),
+                Err(OpenError::Refused) => assert!(offset >= 4, "byte {offset} = {byte}"),
+                _ => panic!("byte {offset} = {byte}"),
+            }
         }
     }
 
     #[test]
     fn a_header_that_is_cut_short_is_refused() {
-        assert!(matches!(Header::parse(&header()[..95]), Err(OpenError::ImpossibleLength { sealed_len: 95 })));
-        assert!(matches!(Header::parse(&[]), Err(OpenError::ImpossibleLength { sealed_len: 0 })));
+        assert!(matches!(Header::parse(&header()[..95]), Err(OpenError::Refused)));
+        assert!(matches!(Header::parse(&[]), Err(OpenError::Refused)));
     }
 
     #[test]

@@ -63,18 +63,17 @@ impl Layout {
     /// authenticate its last segment ([`Opener::open_last`](crate::Opener::open_last)) before trusting any of this.
     ///
     /// # Errors
-    /// [`OpenError::ImpossibleLength`] where no plaintext has this sealed length.
+    /// [`OpenError::Refused`] where no plaintext has this sealed length.
     pub fn from_sealed(sealed_len: u64, shift: SegmentShift) -> Result<Self, OpenError> {
-        let refused = OpenError::ImpossibleLength { sealed_len };
         if sealed_len > Self::from_plain(PLAIN_LEN_MAX, shift).sealed_len() {
-            return Err(refused);
+            return Err(OpenError::Refused);
         }
         let full = (shift.segment_len() + SEGMENT_OVERHEAD) as u64;
         let segments_len = sealed_len.saturating_sub(HEADER_LEN as u64);
         let segment_count = segments_len.div_ceil(full).max(1);
         let last_sealed_len = (segments_len - (segment_count - 1) * full) as usize;
         if last_sealed_len < SEGMENT_OVERHEAD || !last_sealed_len.is_multiple_of(BLOCK_LEN) {
-            return Err(refused);
+            return Err(OpenError::Refused);
         }
         Ok(Self { shift, segment_count, last_sealed_len, plain_len: None })
     }
@@ -226,7 +225,7 @@ mod tests {
         let full = 1024 + 32;
         for sealed_len in [0, 95, 96, 97, 112, 127, 129, 96 + full + 1, 96 + full + 16, 96 + 2 * full + 31, u64::MAX] {
             let refused = Layout::from_sealed(sealed_len, shift(10));
-            assert!(matches!(refused, Err(OpenError::ImpossibleLength { .. })), "{sealed_len} bytes");
+            assert!(matches!(refused, Err(OpenError::Refused)), "{sealed_len} bytes");
         }
     }
 

@@ -42,15 +42,17 @@ mod header;
 mod id;
 mod key;
 mod layout;
-mod map;
+#[cfg(feature = "measure")]
+pub mod measure;
 mod open;
 mod pool;
 mod seal;
 mod secret;
 mod segment;
 mod small;
+#[cfg(test)]
+mod standards;
 mod tag;
-mod target;
 
 // The reader of test vectors, which integration tests use too: there this crate has its own name.
 #[cfg(test)]
@@ -59,9 +61,10 @@ extern crate self as strongroom_engine;
 #[path = "../tests/vector_file/mod.rs"]
 mod vector_file;
 
+pub use cbc::path::CpuPath;
 pub use context::{Context, ContextDigest, Kind};
-pub use error::{CipherFailed, OpenError, RandomFailed, SealError};
-pub use file::{SealedFile, Watch, open_file, open_range, seal_file};
+pub use error::{CipherFailed, OpenError, PathAbsent, RandomFailed, SealError, WriteError};
+pub use file::{Existing, SealedFile, SealedSource, Target, Watch, seal_file};
 pub use header::{Commitment, HEADER_LEN, Header, SegmentShift};
 pub use id::fresh_id;
 pub use key::{DataKey, KeyId, NotAKeyId};

@@ -11,36 +11,51 @@ use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    cbc::CpuPath,
     context::ContextDigest,
     derive::StreamKeys,
     error::OpenError,
     header::Header,
     key::DataKey,
     layout::{Layout, SEGMENT_OVERHEAD},
-    pool, segment,
+    pool,
+    segment::{OpenKeys, OpenRow},
     tag::Place,
 };
+
+/// Segments that one worker of the pool takes at once.
+const ROWS: usize = 16;
 
 /// A header that was proven to belong to one data key and one context, and the keys of its segments. Clones share
 /// them and cost nothing.
 #[derive(Clone)]
 pub struct Opener {
     header: Arc<Header>,
-    keys: Arc<StreamKeys>,
+    keys: Arc<OpenKeys>,
 }
 
 impl Opener {
     /// Reads the 96 header bytes and checks the commitment, in constant time.
     ///
     /// # Errors
-    /// [`OpenError::UnknownFormat`] and [`OpenError::ImpossibleLength`] as for [`Header::parse`];
-    /// [`OpenError::Refused`] for a wrong key, another context or an altered header; [`OpenError::Cipher`].
+    /// [`OpenError::UnknownFormat`] for another magic; [`OpenError::Refused`] for a wrong key, another context or an
+    /// altered header; [`OpenError::Cipher`];
+    /// [`OpenError::Path`] where `STRONGROOM_CPU` asks for what this processor lacks.
     pub fn new(key: &DataKey, header: &[u8], context: &ContextDigest) -> Result<Self, OpenError> {
+        Self::on_path(CpuPath::chosen()?, key, header, context)
+    }
+
+    /// The same on a path of the caller's choice, for tests and measurements: every path opens to the same bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn on_path(path: CpuPath, key: &DataKey, header: &[u8], context: &ContextDigest) -> Result<Self, OpenError> {
         let header = Header::parse(header)?;
-        let (keys, commitment) = StreamKeys::derive(key, header.prefix(), context)?;
+        let (derived, commitment) = StreamKeys::derive(key, header.prefix(), context)?;
         if !commitment.matches(&header.commitment()) {
             return Err(OpenError::Refused);
         }
+        let keys = OpenKeys::new(path, &derived.segment_keys())?;
         Ok(Self { header: Arc::new(header), keys: Arc::new(keys) })
     }
 
@@ -53,7 +68,7 @@ impl Opener {
     /// elsewhere (an object record), [`Layout::from_plain`] is better: the length is then checked too.
     ///
     /// # Errors
-    /// [`OpenError::ImpossibleLength`].
+    /// [`OpenError::Refused`] where no plaintext has this sealed length.
     pub fn layout(&self, sealed_len: u64) -> Result<Layout, OpenError> {
         Layout::from_sealed(sealed_len, self.header.segment_shift())
     }
@@ -65,14 +80,38 @@ impl Opener {
     /// [`OpenError::Refused`] where a byte was altered or a segment is not in its place;
     /// [`OpenError::NotWholeSegments`] where `sealed` has the wrong length for this layout.
     pub fn open_batch(&self, layout: &Layout, first: u64, sealed: &[u8], plain: &mut Vec<u8>) -> Result<(), OpenError> {
-        let full = self.check(layout, first, sealed)?;
-        append(layout, first, full, sealed, plain, |room| {
-            let segment_len = layout.segment_shift().segment_len();
-            let mut segments = sealed.chunks(full).zip(room.chunks_mut(segment_len)).enumerate();
-            segments.try_fold(0, |sum, (nth, (sealed, room))| {
-                Ok(sum + self.open_segment(layout, first + nth as u64, sealed, room)?)
-            })
+        self.check(layout, first, sealed)?;
+        append(self.room_len(layout, first, sealed.len()), plain, |room| {
+            self.open_segments(layout, first, sealed, room)
         })
+    }
+
+    /// The same into a buffer that is used again and again, and has room for [`Self::room_len`] bytes; gives the number
+    /// of plaintext bytes, from its start. On failure all of the room is wiped.
+    ///
+    /// # Errors
+    /// As for [`Self::open_batch`], and [`OpenError::WrongBuffer`] where the room has another length.
+    pub fn open_batch_into(
+        &self,
+        layout: &Layout,
+        first: u64,
+        sealed: &[u8],
+        room: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        self.check(layout, first, sealed)?;
+        let room_len = self.room_len(layout, first, sealed.len());
+        if room.len() != room_len {
+            return Err(OpenError::WrongBuffer { room_len, given: room.len() });
+        }
+        self.open_segments(layout, first, sealed, room).inspect_err(|_| room.zeroize())
+    }
+
+    /// What [`Self::open_batch_into`] needs to open `sealed_len` bytes from segment `first` on: up to 15 bytes more than
+    /// the plaintext has, and never 0.
+    pub fn room_len(&self, layout: &Layout, first: u64, sealed_len: usize) -> usize {
+        let before_last = sealed_len.div_ceil(layout.segment_shift().segment_len() + SEGMENT_OVERHEAD).max(1) - 1;
+        let last_len = layout.segment_plain_len(first.saturating_add(before_last as u64)).max(1);
+        before_last * layout.segment_shift().segment_len() + last_len
     }
 
     /// As [`Self::open_batch`], the segments side by side on the worker pool. Blocks until all are done.
@@ -86,15 +125,15 @@ impl Opener {
         sealed: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), OpenError> {
-        let full = self.check(layout, first, sealed)?;
-        append(layout, first, full, sealed, plain, |room| {
+        self.check(layout, first, sealed)?;
+        append(self.room_len(layout, first, sealed.len()), plain, |room| {
             let segment_len = layout.segment_shift().segment_len();
-            let segments = sealed.par_chunks(full).zip(room.par_chunks_mut(segment_len)).enumerate();
-            pool::run(|| {
-                segments
-                    .map(|(nth, (sealed, room))| self.open_segment(layout, first + nth as u64, sealed, room))
-                    .try_reduce(|| 0, |one, two| Ok(one + two))
-            })
+            let (sealed_len, room_len) = (ROWS * (segment_len + SEGMENT_OVERHEAD), ROWS * segment_len);
+            let groups = sealed.par_chunks(sealed_len).zip(room.par_chunks_mut(room_len)).enumerate();
+            let open = |(nth, (sealed, room)): (usize, (&[u8], &mut [u8]))| {
+                self.open_segments(layout, first + (nth * ROWS) as u64, sealed, room)
+            };
+            pool::run(|| groups.map(open).try_reduce(|| 0, |one, two| Ok(one + two)))
         })
     }
 
@@ -107,43 +146,47 @@ impl Opener {
         let last = layout.segment_count() - 1;
         self.check(layout, last, sealed)?;
         let mut room = Zeroizing::new(vec![0; layout.segment_plain_len(last)]);
-        let rest = self.open_segment(layout, last, sealed, &mut room)?;
+        let rest = self.open_segments(layout, last, sealed, &mut room)?;
         Ok(last * layout.segment_shift().segment_len() as u64 + rest as u64)
     }
 
-    /// Checks that the layout is of this stream and the bytes are whole segments of it; gives the length of a full one.
-    fn check(&self, layout: &Layout, first: u64, sealed: &[u8]) -> Result<usize, OpenError> {
+    /// Checks that the layout is of this stream and the bytes are whole segments of it.
+    fn check(&self, layout: &Layout, first: u64, sealed: &[u8]) -> Result<(), OpenError> {
         let full = layout.segment_shift().segment_len() + SEGMENT_OVERHEAD;
         let end = first.saturating_add(sealed.len().div_ceil(full) as u64);
         let expected = layout.segment_offset(end) - layout.segment_offset(first);
         let whole = !sealed.is_empty() && end <= layout.segment_count() && expected == sealed.len() as u64;
         if whole && layout.segment_shift() == self.header.segment_shift() {
-            return Ok(full);
+            return Ok(());
         }
         Err(OpenError::NotWholeSegments { first, sealed_len: sealed.len() })
     }
 
-    fn open_segment(&self, layout: &Layout, index: u64, sealed: &[u8], room: &mut [u8]) -> Result<usize, OpenError> {
-        let place = Place { index, last: index + 1 == layout.segment_count() };
-        let plain_len = segment::open(&self.keys, place, sealed, room)?;
-        if layout.admits(index, plain_len) { Ok(plain_len) } else { Err(OpenError::Refused) }
+    fn open_segments(&self, layout: &Layout, first: u64, sealed: &[u8], room: &mut [u8]) -> Result<usize, OpenError> {
+        let segment_len = layout.segment_shift().segment_len();
+        let segments = sealed.chunks(segment_len + SEGMENT_OVERHEAD).zip(room.chunks_mut(segment_len));
+        let mut rows: Vec<_> = (first..)
+            .zip(segments)
+            .map(|(index, (sealed, room))| {
+                let place = Place { index, last: index + 1 == layout.segment_count() };
+                OpenRow { place, sealed, room, plain_len: 0 }
+            })
+            .collect();
+        self.keys.open(&mut rows)?;
+        let admitted = rows.iter().all(|row| layout.admits(row.place.index, row.plain_len));
+        if admitted { Ok(rows.iter().map(|row| row.plain_len).sum()) } else { Err(OpenError::Refused) }
     }
 }
 
 /// Appends what `open` writes and counts, or nothing: what a failed `open` wrote is wiped. The room has at least one
 /// byte for each segment, an empty one included, so that cut into segments it never comes out one short.
 fn append(
-    layout: &Layout,
-    first: u64,
-    full: usize,
-    sealed: &[u8],
+    room_len: usize,
     plain: &mut Vec<u8>,
     open: impl FnOnce(&mut [u8]) -> Result<usize, OpenError>,
 ) -> Result<(), OpenError> {
     let start = plain.len();
-    let before_last = sealed.len().div_ceil(full) - 1;
-    let last_len = layout.segment_plain_len(first + before_last as u64).max(1);
-    plain.resize(start + before_last * layout.segment_shift().segment_len() + last_len, 0);
+    plain.resize(start + room_len, 0);
     match open(&mut plain[start..]) {
         Ok(plain_len) => {
             plain.truncate(start + plain_len);
@@ -203,7 +246,7 @@ mod tests {
     }
 
     fn check_refused(sealed: &[u8]) {
-        let refused = matches!(open(sealed), Err(OpenError::Refused | OpenError::ImpossibleLength { .. }));
+        let refused = matches!(open(sealed), Err(OpenError::Refused));
         assert!(refused, "{} bytes were opened", sealed.len());
     }
 

@@ -9,23 +9,26 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::{
+    cbc::CpuPath,
     context::ContextDigest,
     derive::StreamKeys,
-    error::SealError,
+    error::{CipherFailed, SealError},
     header::{Commitment, HEADER_LEN, Header, SegmentShift, Unbound},
     key::{DataKey, KeyId},
     layout::{PLAIN_LEN_MAX, SEGMENT_OVERHEAD, sealed_segment_len},
-    pool, segment,
-    tag::Place,
+    pool,
+    segment::{Rows, SealKeys},
 };
 
 /// Plaintext bytes of a full batch, unless one segment is longer: two such buffers fit a core's L2.
 pub(crate) const BATCH_LEN: usize = 256 * 1024;
+/// Segments that one worker of the pool takes at once: enough to fill the lanes of the widest path.
+const ROWS: usize = 16;
 
 /// One sealed stream in the making: its header, and the indices not handed out yet. Not Clone.
 pub struct Sealer {
     header: Header,
-    keys: Arc<StreamKeys>,
+    keys: Arc<SealKeys>,
     next_index: u64,
     ended: bool,
 }
@@ -34,19 +37,40 @@ impl Sealer {
     /// Begins a sealed stream with a fresh salt.
     ///
     /// # Errors
-    /// [`SealError::Random`] and [`SealError::Cipher`].
+    /// [`SealError::Random`], [`SealError::Cipher`], and [`SealError::Path`] where `STRONGROOM_CPU` asks for what this
+    /// processor lacks.
     pub fn new(
         key: &DataKey,
         key_id: KeyId,
         context: &ContextDigest,
         segment_shift: SegmentShift,
     ) -> Result<Self, SealError> {
-        Self::begin(key, Unbound::fresh(key_id, segment_shift)?, context)
+        Self::on_path(CpuPath::chosen()?, key, key_id, context, segment_shift)
     }
 
-    fn begin(key: &DataKey, unbound: Unbound, context: &ContextDigest) -> Result<Self, SealError> {
-        let (keys, commitment) = StreamKeys::derive(key, unbound.prefix(), context)?;
-        Ok(Self { header: unbound.bind(commitment), keys: Arc::new(keys), next_index: 0, ended: false })
+    /// The same on a path of the caller's choice, for tests and measurements: every path seals to the same bytes.
+    ///
+    /// # Errors
+    /// [`SealError::Random`] and [`SealError::Cipher`].
+    pub fn on_path(
+        path: CpuPath,
+        key: &DataKey,
+        key_id: KeyId,
+        context: &ContextDigest,
+        segment_shift: SegmentShift,
+    ) -> Result<Self, SealError> {
+        Self::begin(path, key, Unbound::fresh(key_id, segment_shift)?, context)
+    }
+
+    pub(crate) fn begin(
+        path: CpuPath,
+        key: &DataKey,
+        unbound: Unbound,
+        context: &ContextDigest,
+    ) -> Result<Self, SealError> {
+        let (derived, commitment) = StreamKeys::derive(key, unbound.prefix(), context)?;
+        let keys = Arc::new(SealKeys::new(path, &derived.segment_keys())?);
+        Ok(Self { header: unbound.bind(commitment), keys, next_index: 0, ended: false })
     }
 
     /// The header, which stands before the first segment.
@@ -98,10 +122,18 @@ impl Sealer {
     }
 }
 
-/// The right to seal some segments, once.
+/// The right to seal some segments, once: an index is sealed twice under one salt by nobody, since sealing takes the
+/// batch away.
+///
+/// ```compile_fail,E0382
+/// fn twice(batch: strongroom_engine::SealBatch, plain: &[u8], sealed: &mut [u8]) {
+///     let _ = batch.seal(plain, sealed);
+///     let _ = batch.seal(plain, sealed);
+/// }
+/// ```
 #[must_use = "its segments are missing from the sealed stream unless it is sealed"]
 pub struct SealBatch {
-    keys: Arc<StreamKeys>,
+    keys: Arc<SealKeys>,
     first: u64,
     plain_len: usize,
     segment_len: usize,
@@ -126,46 +158,53 @@ impl SealBatch {
     /// [`SealError::WrongBuffer`] where a buffer has not exactly [`Self::plain_len`] or [`Self::sealed_len`] bytes,
     /// [`SealError::Cipher`]. The indices are spent then: the stream must begin anew.
     pub fn seal(self, plain: &[u8], sealed: &mut [u8]) -> Result<(), SealError> {
-        self.check(plain, sealed)?;
-        sealed
-            .chunks_mut(self.segment_len + SEGMENT_OVERHEAD)
-            .enumerate()
-            .try_for_each(|(nth, sealed)| self.seal_segment(nth, plain, sealed))
+        self.check(plain.len(), sealed)?;
+        Ok(self.seal_rows(Some(plain), sealed, 0)?)
     }
 
-    /// Seals `plain` into `sealed`, its segments side by side on the worker pool. Blocks until all are done.
+    /// Seals `plain` into `sealed`, groups of segments side by side on the worker pool. Blocks until all are done.
     ///
     /// # Errors
     /// As for [`Self::seal`].
     pub fn seal_parallel(self, plain: &[u8], sealed: &mut [u8]) -> Result<(), SealError> {
-        self.check(plain, sealed)?;
-        pool::run(|| {
-            sealed
-                .par_chunks_mut(self.segment_len + SEGMENT_OVERHEAD)
-                .enumerate()
-                .try_for_each(|(nth, sealed)| self.seal_segment(nth, plain, sealed))
-        })
+        self.check(plain.len(), sealed)?;
+        let (text_len, rows_len) = (ROWS * self.segment_len, ROWS * (self.segment_len + SEGMENT_OVERHEAD));
+        let seal = |(nth, sealed): (usize, &mut [u8])| {
+            let start = nth * text_len;
+            let plain = &plain[start..plain.len().min(start + text_len)];
+            self.seal_rows(Some(plain), sealed, nth * ROWS)
+        };
+        Ok(pool::run(|| sealed.par_chunks_mut(rows_len).enumerate().try_for_each(seal))?)
+    }
+
+    /// Seals in place, on the calling thread: `sealed` holds each segment's plaintext where its ciphertext goes, that
+    /// is, every [`Sealer::segment_len`] + 32 bytes. Faster than [`Self::seal`] where the plaintext can be read there.
+    ///
+    /// # Errors
+    /// As for [`Self::seal`].
+    pub fn seal_in_place(self, sealed: &mut [u8]) -> Result<(), SealError> {
+        self.check(self.plain_len, sealed)?;
+        Ok(self.seal_rows(None, sealed, 0)?)
     }
 
     fn segment_count(&self) -> u64 {
         self.plain_len.div_ceil(self.segment_len).max(1) as u64
     }
 
-    fn check(&self, plain: &[u8], sealed: &[u8]) -> Result<(), SealError> {
+    fn check(&self, plain_given: usize, sealed: &[u8]) -> Result<(), SealError> {
         let (plain_len, sealed_len) = (self.plain_len, self.sealed_len());
-        if (plain.len(), sealed.len()) == (plain_len, sealed_len) {
+        if (plain_given, sealed.len()) == (plain_len, sealed_len) {
             return Ok(());
         }
-        Err(SealError::WrongBuffer { plain_len, sealed_len, plain_given: plain.len(), sealed_given: sealed.len() })
+        Err(SealError::WrongBuffer { plain_len, sealed_len, plain_given, sealed_given: sealed.len() })
     }
 
-    /// The `nth` segment of the batch, which takes the bytes after those of the segments before it.
-    fn seal_segment(&self, nth: usize, plain: &[u8], sealed: &mut [u8]) -> Result<(), SealError> {
-        let index = self.first + nth as u64;
-        let last = self.last && nth as u64 + 1 == self.segment_count();
-        let start = nth * self.segment_len;
-        let end = (start + self.segment_len).min(plain.len());
-        Ok(segment::seal(&self.keys, Place { index, last }, &plain[start..end], sealed)?)
+    /// Some rows of the batch, the first of which is its row `first`.
+    fn seal_rows(&self, plain: Option<&[u8]>, sealed: &mut [u8], first: usize) -> Result<(), CipherFailed> {
+        let plain_len = plain.map_or(self.plain_len, <[u8]>::len);
+        let ends = first * self.segment_len + plain_len == self.plain_len;
+        let (segment_len, first, last) = (self.segment_len, self.first + first as u64, self.last && ends);
+        self.keys.seal(&mut Rows { plain, plain_len, sealed, segment_len, first, last })
     }
 }
 
@@ -178,7 +217,13 @@ mod tests {
 
     fn sealer(bits: u8) -> Sealer {
         let unbound = Unbound::with_salt(KeyId::from_bytes([1; 16]), SegmentShift::new(bits).unwrap(), [2; 32]);
-        Sealer::begin(&DataKey::from_bytes(&mut [3; 32]), unbound, &Context::new(Kind::Stream).digest()).unwrap()
+        Sealer::begin(
+            CpuPath::chosen().unwrap(),
+            &DataKey::from_bytes(&mut [3; 32]),
+            unbound,
+            &Context::new(Kind::Stream).digest(),
+        )
+        .unwrap()
     }
 
     /// Bytes with a prime period: no two blocks look alike.
@@ -209,7 +254,7 @@ mod tests {
             let shift = SegmentShift::new(vector.number("shift")).unwrap();
             let key_id = KeyId::from_bytes(vector.array("key-id"));
             let unbound = Unbound::with_salt(key_id, shift, vector.array("salt"));
-            let sealer = Sealer::begin(&vector.key(), unbound, &vector.context()).unwrap();
+            let sealer = Sealer::begin(CpuPath::chosen().unwrap(), &vector.key(), unbound, &vector.context()).unwrap();
             let sealed = sealed_in_batches(sealer, &vector.bytes("plain"), shift.segment_len());
             assert!(sealed == vector.bytes("sealed"), "{}: {}", vector.name, vector.text("why"));
         }

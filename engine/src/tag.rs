@@ -2,7 +2,7 @@
 //!
 //! The nonce is the segment's index and whether it is the last, so a segment is authentic only in its own place.
 //! Under one key a place is tagged once (twice would give the GHASH key away): only `SealBatch`, which hands out each
-//! index once, may call `tag`. `Verified` can be made only here, so nothing decrypts what was not authenticated.
+//! index once, leads here. `Verified` can be made only here, so no narrow path decrypts what was not authenticated.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -19,11 +19,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Index (8 bytes), then 1 for the last segment and 0 for the others (4 bytes), big-endian.
+    /// Index (8 bytes), then 1 for the last segment and 0 for the others (4 bytes), big-endian: as a number of 96 bits.
+    pub(crate) fn nonce_number(self) -> u128 {
+        u128::from(self.index) << 32 | u128::from(self.last)
+    }
+
     fn nonce(self) -> Nonce {
         let mut nonce = [0; 12];
-        nonce[..8].copy_from_slice(&self.index.to_be_bytes());
-        nonce[8..].copy_from_slice(&u32::from(self.last).to_be_bytes());
+        nonce.copy_from_slice(&self.nonce_number().to_be_bytes()[4..]);
         Nonce::assume_unique_for_key(nonce)
     }
 }
@@ -31,16 +34,11 @@ impl Place {
 /// Ciphertext of one segment whose tag was right for its place.
 pub(crate) struct Verified<'a> {
     ciphertext: &'a [u8],
-    index: u64,
 }
 
 impl<'a> Verified<'a> {
     pub(crate) fn ciphertext(&self) -> &'a [u8] {
         self.ciphertext
-    }
-
-    pub(crate) fn index(&self) -> u64 {
-        self.index
     }
 }
 
@@ -67,7 +65,7 @@ impl Mac {
         self.0
             .open_in_place_separate_tag(place.nonce(), Aad::from(ciphertext), tag, &mut [])
             .map_err(|_| OpenError::Refused)?;
-        Ok(Verified { ciphertext, index: place.index })
+        Ok(Verified { ciphertext })
     }
 }
 

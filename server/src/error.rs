@@ -42,9 +42,12 @@ pub enum KeyringError {
     /// A row with this key id exists.
     #[error("the keyring holds such a row already")]
     Conflict,
-    /// The key is wrapped under a master key that this keyring does not know: wrap it again.
-    #[error("wrapped under a master key that this keyring does not know")]
+    /// The key is wrapped under a master key that this keyring does not know, or that is not enabled: wrap it again.
+    #[error("wrapped under a master key that this keyring does not know, or that is not enabled")]
     UnknownParent,
+    /// Rewrap them first.
+    #[error("{0} wrapped keys are under it: rewrap its alias first")]
+    InUse(u64),
     /// Wait and ask again.
     #[error("keyring unavailable: {0}")]
     Unavailable(String),
@@ -210,6 +213,13 @@ pub enum OpError {
     #[error("access denied: {0}")]
     AccessDenied(&'static str),
 
+    /// An administrator has disabled the master key.
+    #[error("{0}")]
+    KeyDisabled(String),
+    /// The object's key, or its bucket's, was destroyed on purpose: nobody reads it any more.
+    #[error("the key of this object was destroyed")]
+    KeyDestroyed,
+
     /// Wait: master keys, databases or disks are away for now.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -248,8 +258,8 @@ impl From<CatalogError> for OpError {
 impl From<KeyringError> for OpError {
     fn from(error: KeyringError) -> Self {
         match error {
-            KeyringError::Conflict | KeyringError::UnknownParent => Self::Internal(error.to_string()),
-            KeyringError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            KeyringError::Conflict | KeyringError::InUse(_) => Self::Internal(error.to_string()),
+            KeyringError::Unavailable(_) | KeyringError::UnknownParent => Self::Unavailable(error.to_string()),
             KeyringError::OutcomeUnknown(_) => Self::OutcomeUnknown(error.to_string()),
             KeyringError::Damaged(_) => Self::Damaged(error.to_string()),
         }
@@ -283,6 +293,7 @@ impl From<KeyError> for OpError {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Refused => Self::damaged("a wrapped key was altered, or belongs elsewhere"),
+            KeyError::Disabled { .. } => Self::KeyDisabled(error.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }

@@ -2,23 +2,33 @@
 //!
 //! Every new key is wrapped by the HSM before a byte is sealed with it. A key that is remembered is used only after
 //! this request read its keyring row and found it equal to the one that was unwrapped, so that a key that was erased or
-//! wrapped anew takes effect at once, on every node.
+//! wrapped anew takes effect at once, on every node. What other nodes did to master keys is read from the keyring when a
+//! call fails for it, and from time to time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
-use strongroom_hsm::{Alias, MasterKeys, WrappedKey};
+use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey};
 
 use crate::catalog::BucketRow;
 use crate::catalog::record::RecordKey;
 use crate::clock::Clock;
-use crate::error::OpError;
+use crate::error::{KeyringError, OpError};
 use crate::id::{BucketId, SessionId, StoreId, WriteId};
-use crate::keyring::{KeyRow, Keyring, KeyringIdentity};
+use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity};
 
 /// Catalog keys remembered at most; beyond it all are forgotten and unwrapped again as they are needed.
 const REMEMBERED: usize = 4096;
+
+/// Wraps that this process sets aside at once under a master key; at most so many are counted and never made.
+const WRAPS_AT_ONCE: u64 = 1 << 20;
+
+/// A call that fails because another node changed a master key is tried so often again, with a rest between: a rotation
+/// has its new version on the token a moment before the keyring names it.
+const TRIES: usize = 6;
+const REST: Duration = Duration::from_millis(250);
 
 /// Which object a key, or a stream, belongs to.
 #[derive(Clone, Copy)]
@@ -42,10 +52,11 @@ pub struct Keys {
     store: StoreId,
     store_key_id: KeyId,
     session: SessionId,
-    masters: Arc<dyn MasterKeys>,
-    keyring: Arc<dyn Keyring>,
+    masters: Arc<dyn MasterKeyAdmin>,
+    keyring: Arc<dyn KeyringAdmin>,
     clock: Arc<dyn Clock>,
     alias: Alias,
+    wraps_left: Mutex<HashMap<MasterKeyId, u64>>,
     record_keys: Mutex<HashMap<BucketId, Remembered<RecordKey>>>,
     store_key: Mutex<Option<Remembered<DataKey>>>,
 }
@@ -55,8 +66,8 @@ impl Keys {
     pub fn new(
         identity: KeyringIdentity,
         session: SessionId,
-        masters: Arc<dyn MasterKeys>,
-        keyring: Arc<dyn Keyring>,
+        masters: Arc<dyn MasterKeyAdmin>,
+        keyring: Arc<dyn KeyringAdmin>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -67,6 +78,7 @@ impl Keys {
             keyring,
             clock,
             alias: Alias::default_alias(),
+            wraps_left: Mutex::default(),
             record_keys: Mutex::default(),
             store_key: Mutex::default(),
         }
@@ -96,7 +108,7 @@ impl Keys {
     pub async fn data_key(&self, id: KeyId, place: ObjectPlace<'_>) -> Result<Option<DataKey>, OpError> {
         let context = self.data_key_context(place);
         match self.row(id, Kind::DataKey, &context).await? {
-            Some(row) => Ok(Some(self.masters.unwrap(&row.wrapped, &context).await?)),
+            Some(row) => Ok(Some(self.unwrap(&row).await?)),
             None => Ok(None),
         }
     }
@@ -112,7 +124,7 @@ impl Keys {
         if let Some(known) = locked(&self.record_keys).get(&bucket.id).filter(|known| known.wrapped == row.wrapped) {
             return Ok(known.key.clone());
         }
-        let key = self.masters.unwrap(&row.wrapped, &context).await?;
+        let key = self.unwrap(&row).await?;
         let key = Arc::new(RecordKey::new(self.store, bucket.id, key));
         let mut remembered = locked(&self.record_keys);
         if remembered.len() >= REMEMBERED {
@@ -133,9 +145,88 @@ impl Keys {
         if let Some(known) = locked(&self.store_key).as_ref().filter(|known| known.wrapped == row.wrapped) {
             return Ok(known.key.clone());
         }
-        let key = Arc::new(self.masters.unwrap(&row.wrapped, &context).await?);
+        let key = Arc::new(self.unwrap(&row).await?);
         *locked(&self.store_key) = Some(Remembered { wrapped: row.wrapped, key: key.clone() });
         Ok(key)
+    }
+
+    /// Keeps the row of a key in the keyring. Where its master key was disabled since it was wrapped, on whatever node,
+    /// it is wrapped once more, under the version that is current now.
+    ///
+    /// # Errors
+    /// The keyring's, and those of a wrap.
+    pub async fn keep(&self, key: &DataKey, mut row: KeyRow) -> Result<Kept, OpError> {
+        match self.keyring.keep(row.clone()).await {
+            Err(KeyringError::UnknownParent) => {
+                self.refresh().await?;
+                row.wrapped = self.wrap_under(&self.alias, key, &row.context).await?;
+                Ok(self.keyring.keep(row).await?)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Unwraps what a row holds, whatever kind of key it is.
+    ///
+    /// # Errors
+    /// The HSM's.
+    pub async fn unwrap(&self, row: &KeyRow) -> Result<DataKey, KeyError> {
+        match self.masters.unwrap(&row.wrapped, &row.context).await {
+            // Made on another node since the keyring was last read, or enabled there.
+            Err(KeyError::UnknownMasterKey { .. } | KeyError::Disabled { .. }) if self.refresh().await.is_ok() => {
+                self.masters.unwrap(&row.wrapped, &row.context).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Wraps a key under the current version of `alias`, and counts the wrap before it is made.
+    ///
+    /// # Errors
+    /// [`OpError::Unavailable`], [`OpError::KeyDisabled`].
+    pub async fn wrap_under(
+        &self,
+        alias: &Alias,
+        key: &DataKey,
+        context: &ContextDigest,
+    ) -> Result<WrappedKey, OpError> {
+        for _ in 1..TRIES {
+            self.count_wrap(alias).await?;
+            match self.masters.wrap(alias, key, context).await {
+                Err(KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. }) => {
+                    self.refresh().await?;
+                    tokio::time::sleep(REST).await;
+                }
+                Err(KeyError::Disabled { .. }) => {
+                    self.refresh().await?;
+                    break;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+        Ok(self.masters.wrap(alias, key, context).await?)
+    }
+
+    /// Tells the provider what the keyring knows of master keys.
+    ///
+    /// # Errors
+    /// The keyring's.
+    pub async fn refresh(&self) -> Result<(), KeyringError> {
+        let rows = self.keyring.master_keys().await?;
+        self.masters.register(rows.into_iter().filter_map(crate::life::known).collect());
+        Ok(())
+    }
+
+    /// One wrap of those that were set aside in the keyring; more are set aside when none is left.
+    async fn count_wrap(&self, alias: &Alias) -> Result<(), KeyringError> {
+        let Some((id, _)) = self.masters.current(alias) else { return Ok(()) };
+        let take = |left: &mut u64| left.checked_sub(1).map(|fewer| *left = fewer).is_some();
+        if locked(&self.wraps_left).get_mut(&id).is_some_and(take) {
+            return Ok(());
+        }
+        self.keyring.take_wraps(id, WRAPS_AT_ONCE).await?;
+        *locked(&self.wraps_left).entry(id).or_default() += WRAPS_AT_ONCE - 1;
+        Ok(())
     }
 
     /// What binds a sealed stream to its object, and to its part (0 for a whole object).
@@ -147,7 +238,7 @@ impl Keys {
 
     async fn fresh(&self, kind: Kind, context: ContextDigest) -> Result<(DataKey, KeyRow), OpError> {
         let key = DataKey::generate()?;
-        let wrapped = self.masters.wrap(&self.alias, &key, &context).await?;
+        let wrapped = self.wrap_under(&self.alias, &key, &context).await?;
         let id = KeyId::fresh(self.clock.now_ms())?;
         Ok((key, KeyRow { id, kind, wrapped, context, session: self.session }))
     }

@@ -7,6 +7,7 @@
 //! A PUT runs from left to right, a GET back. Only [`ops`] knows the order; a step knows neither its neighbours nor
 //! HTTP, and reaches blob store, keyring, catalog, master keys and clock through traits only.
 
+pub mod admin;
 pub mod blob;
 mod bridge;
 pub mod catalog;
@@ -17,11 +18,13 @@ mod condemned;
 pub mod config;
 pub mod credentials;
 pub mod error;
+pub mod file_keys;
 pub mod http;
 pub mod id;
 pub mod jobs;
 pub mod key;
 pub mod keyring;
+pub mod life;
 pub mod log;
 pub mod ops;
 pub mod pipeline;

@@ -39,6 +39,13 @@ impl std::str::FromStr for Directives {
     }
 }
 
+impl Directives {
+    /// What a command that ends says: nothing but warnings.
+    pub fn warnings() -> Self {
+        Self("warn".to_owned())
+    }
+}
+
 /// Starts logging for this process. A second call changes nothing.
 ///
 /// # Errors

@@ -12,11 +12,11 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin as _, Version};
+use strongroom_hsm::{Alias, KeyError, MasterKeys, Version};
 
 use crate::blob::FolderStore;
 use crate::catalog::{Catalog, SqliteCatalog};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Places, ServeConfig};
 use crate::credentials::{AccessKey, CredentialsFile};
 use crate::error::{BlobError, CatalogError, KeyringError, OpError};
@@ -111,12 +111,13 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         keyring: Arc::new(keyring),
         blobs: Arc::new(FolderStore::open(places.blobs.clone())?),
         masters: masters.keys(),
+        force_token: masters.force_token(),
         clock: Arc::new(SystemClock),
     };
     if !existing.catalog {
         let master = match parts.keyring.master_keys().await?.into_iter().next() {
             Some(made_before) => made_before,
-            None => first_master_key(&masters).await?,
+            None => first_master_key(&parts).await?,
         };
         Store::found(&parts, master).await?;
     }
@@ -125,6 +126,23 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
     let store = Store::open(parts, alone).await?;
     add_pending_key(&store, &credentials).await?;
     Ok(Opened { store, credentials, _lock: lock })
+}
+
+/// The master keys of the store that the settings name, for a command that needs nothing else of it: a server may have
+/// the store open meanwhile. Founds the store where there is none and that may be.
+///
+/// # Errors
+/// As for [`open`].
+pub async fn open_masters(config: &ServeConfig) -> Result<Arc<dyn MasterKeys>, StartError> {
+    let path = &config.places.keyring;
+    if !(exists(path)? && SqliteKeyring::open(path)?.identity().await?.is_some()) {
+        if !config.may_found {
+            return Err(StartError::NoStore(config.places.data.clone()));
+        }
+        open(config).await?.store.close().await;
+    }
+    let known = masters::known(&SqliteKeyring::open(path)?).await?;
+    Ok(Masters::start(masters::token(config, false)?, known)?.keys())
 }
 
 fn folder(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StartError {
@@ -143,8 +161,11 @@ fn make_folders(places: &Places) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Held until the process ends, however it ends.
-fn lock(data: &Path) -> Result<File, StartError> {
+/// Locks a data folder, so that no server and no other command opens the store in it, until the file is dropped.
+///
+/// # Errors
+/// [`StartError::Locked`].
+pub fn lock(data: &Path) -> Result<File, StartError> {
     let path = data.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(folder("write to", &path))?;
@@ -203,13 +224,12 @@ fn exists(path: &Path) -> Result<bool, StartError> {
 }
 
 /// Made on the token, durable there, and known to the provider before anything is wrapped under it.
-async fn first_master_key(masters: &Masters) -> Result<MasterKeyRow, StartError> {
-    let (supervisor, sync) = masters.for_founding()?;
-    let created = supervisor.create_master_key(&Alias::default_alias(), Version(1)).await?;
-    sync()?;
+async fn first_master_key(parts: &StoreParts) -> Result<MasterKeyRow, StartError> {
+    let created = parts.masters.create_master_key(&Alias::default_alias(), Version(1)).await?;
+    (parts.force_token)()?;
     let known = created.into_known(true);
-    supervisor.register(vec![known.clone()]);
-    Ok(MasterKeyRow { alias: known.alias, version: known.version, id: known.id, current: true, canary: known.canary })
+    parts.masters.register(vec![known.clone()]);
+    Ok(crate::life::row(known, SystemClock.now_ms()))
 }
 
 /// Finishes what a first start wrote down.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use strongroom_engine::{DataKey, KeyId, Kind, open_small, seal_small};
-use strongroom_hsm::MasterKeys;
+use strongroom_hsm::{KeyError, MasterKeyAdmin};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
@@ -14,8 +14,11 @@ use crate::condemned::Remover;
 use crate::error::OpError;
 use crate::id::{SessionId, StoreId, StreamId};
 use crate::key::{Keys, store_key_context};
-use crate::keyring::{FOUNDING, KeyRow, Keyring, KeyringIdentity, MasterKeyRow};
+use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow};
 use crate::{jobs, session};
+
+/// Returns once the token's files are durable.
+pub type ForceToken = Arc<dyn Fn() -> Result<(), KeyError> + Send + Sync>;
 
 /// What a store is put together from: each may live on a host of its own.
 #[derive(Clone)]
@@ -23,11 +26,13 @@ pub struct StoreParts {
     /// Buckets, versions, uploads, parts.
     pub catalog: Arc<dyn Catalog>,
     /// Wrapped keys.
-    pub keyring: Arc<dyn Keyring>,
+    pub keyring: Arc<dyn KeyringAdmin>,
     /// Sealed streams.
     pub blobs: Arc<dyn BlobStore>,
     /// The HSM.
-    pub masters: Arc<dyn MasterKeys>,
+    pub masters: Arc<dyn MasterKeyAdmin>,
+    /// Forces to disk what was made or destroyed on the token, where the token does not.
+    pub force_token: ForceToken,
     /// Dates.
     pub clock: Arc<dyn Clock>,
 }
@@ -41,11 +46,13 @@ pub struct Store {
     /// Buckets, versions, uploads, parts.
     pub catalog: Arc<dyn Catalog>,
     /// Wrapped keys.
-    pub keyring: Arc<dyn Keyring>,
+    pub keyring: Arc<dyn KeyringAdmin>,
     /// Sealed streams.
     pub blobs: Arc<dyn BlobStore>,
     /// The HSM.
-    pub masters: Arc<dyn MasterKeys>,
+    pub masters: Arc<dyn MasterKeyAdmin>,
+    /// Forces to disk what was made or destroyed on the token, where the token does not.
+    pub force_token: ForceToken,
     /// Dates.
     pub clock: Arc<dyn Clock>,
     /// Makes, wraps and opens keys.
@@ -98,7 +105,7 @@ impl Store {
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
     pub async fn open(parts: StoreParts, alone: bool) -> Result<Arc<Self>, OpError> {
-        let StoreParts { catalog, keyring, blobs, masters, clock } = parts;
+        let StoreParts { catalog, keyring, blobs, masters, force_token, clock } = parts;
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
         match catalog.store().await? {
             Some(store) if store == identity.store => {}
@@ -110,10 +117,22 @@ impl Store {
         let keys = Keys::new(identity, session, masters.clone(), keyring.clone(), clock.clone());
         let remover = Remover::start(catalog.clone(), keyring.clone(), blobs.clone(), session);
         let beside = Mutex::new(vec![session::keep_alive(catalog.clone(), session)]);
-        let store =
-            Self { id: identity.store, session, catalog, keyring, blobs, masters, clock, keys, remover, beside };
+        let store = Self {
+            id: identity.store,
+            session,
+            catalog,
+            keyring,
+            blobs,
+            masters,
+            force_token,
+            clock,
+            keys,
+            remover,
+            beside,
+        };
         let store = Arc::new(store);
-        store.beside().push(tokio::spawn(jobs::sweep::run(Arc::downgrade(&store), alone)));
+        store.run_beside(jobs::sweep::run(Arc::downgrade(&store), alone));
+        store.run_beside(jobs::rotate::run(Arc::downgrade(&store)));
         Ok(store)
     }
 
@@ -163,6 +182,13 @@ impl Store {
         context.store_id = self.id.as_bytes();
         context.object_key = id.as_bytes();
         context.digest()
+    }
+
+    /// Runs work that goes on beside the requests and ends with the store.
+    pub fn run_beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut beside = self.beside();
+        beside.retain(|task| !task.is_finished());
+        beside.push(tokio::spawn(work));
     }
 
     fn beside(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {

@@ -7,7 +7,7 @@ use strongroom_engine::{ContextDigest, KeyId, Kind};
 use strongroom_hsm::{Alias, MasterKeyId, Rung, Version, WrappedKey};
 use strongroom_server::error::KeyringError;
 use strongroom_server::id::{SessionId, StoreId};
-use strongroom_server::keyring::{KeyRow, Keyring, KeyringIdentity, MasterKeyRow};
+use strongroom_server::keyring::{KeyRow, Keyring, KeyringIdentity, MasterKeyRow, MasterKeyState};
 
 /// Opens the keyring; each time the same one.
 pub type Open<'a> = &'a (dyn Fn() -> Arc<dyn Keyring> + Sync);
@@ -71,6 +71,9 @@ fn master(alias: &str) -> MasterKeyRow {
         id: MasterKeyId::new(MASTER),
         current: true,
         canary: key_row(0, 0).wrapped,
+        state: MasterKeyState::Enabled,
+        created_ms: 5,
+        wraps: 0,
     }
 }
 

@@ -8,7 +8,7 @@ FOLDER = pathlib.Path(__file__).parent
 spec = importlib.util.spec_from_file_location("opener", FOLDER.parent / "open.py")
 opener = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(opener)
-NAMES = {opener.Refused: "refused", opener.UnknownFormat: "unknown-format", opener.ImpossibleLength: "impossible-length"}
+NAMES = {opener.Refused: "refused", opener.UnknownFormat: "unknown-format"}
 
 
 def read(path):

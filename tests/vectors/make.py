@@ -150,12 +150,12 @@ def header_cases():
     for name, at, bit, expect, why in [
         ("magic", 0, 0, "unknown-format", "another magic"),
         ("version", 3, 1, "unknown-format", "the magic of a later version"),
-        ("suite", 4, 1, "unknown-format", "an unknown suite"),
-        ("shift-8", 5, 0, "unknown-format", "a shift below 9"),
-        ("shift-21", 5, 4, "unknown-format", "a shift above 20"),
+        ("suite", 4, 1, "refused", "an unknown suite"),
+        ("shift-8", 5, 0, "refused", "a shift below 9"),
+        ("shift-21", 5, 4, "refused", "a shift above 20"),
         ("shift-13", 5, 2, "refused", "a shift that may be, but is not the one sealed: the commitment notices"),
-        ("reserved-first", 6, 0, "unknown-format", "the first reserved byte is not zero"),
-        ("reserved-last", 15, 7, "unknown-format", "the last reserved byte is not zero"),
+        ("reserved-first", 6, 0, "refused", "the first reserved byte is not zero"),
+        ("reserved-last", 15, 7, "refused", "the last reserved byte is not zero"),
         ("key-id", 31, 0, "refused", "another key id: the commitment notices"),
         ("salt", 32, 7, "refused", "another salt: the commitment notices"),
         ("commitment-first", 64, 0, "refused", "the first bit of the commitment"),
@@ -179,7 +179,7 @@ def segment_cases():
     case("dropped-first", "refused", "the first segment is missing", stream, header + two + three)
     case("dropped-final", "refused", "cut at the border of a segment: what is last now was not sealed as last", stream,
          header + one + two)
-    case("dropped-all", "impossible-length", "only the header is left", stream, header)
+    case("dropped-all", "refused", "only the header is left", stream, header)
     other = Stream(painted(1100), salt="another salt")
     case("spliced", "refused", "segment 1 of another sealing of the same plaintext under the same key", stream,
          header + one + other.segments[1] + three)
@@ -205,7 +205,7 @@ def length_cases():
         ("tag-cut", sealed[:-1], "the last byte is missing"),
         ("one-more", sealed + b"\0", "one byte too many"),
     ]:
-        case(f"length-{name}", "impossible-length", why, stream, found)
+        case(f"length-{name}", "refused", why, stream, found)
     case("length-block-cut", "refused", "the last block is missing; the length could be right", stream, sealed[:-16])
     case("length-block-more", "refused", "one block too many; the length could be right", stream, sealed + bytes(16))
 

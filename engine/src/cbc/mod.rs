@@ -1,62 +1,142 @@
-//! AES-256-CBC of one segment: which path encrypts, and the IV that each index gives.
+//! AES-256-CBC of many lanes at once: which instructions, and the one door to each of them.
 //!
-//! The one place where kernels for particular processors come in. Whatever path is taken, `portable` is the definition
-//! of what it must compute. Nothing here knows padding, tags or streams.
+//! A lane is one message of its own: the chain in CBC is what makes one lane slow, so blocks of many go through the
+//! cipher side by side. Whatever path is taken, `portable` is the definition of what it must compute. Nothing here knows
+//! padding, tags or streams, but for `vaes512`, which hashes in the same loop.
 
+#[cfg(target_arch = "x86_64")]
+mod aesni;
+mod lanes;
+pub(crate) mod path;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod round_keys;
+#[cfg(test)]
+pub(crate) mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vaes256;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod vaes512;
 
-use aes::{
-    Aes256, Block,
-    cipher::{BlockCipherEncrypt, KeyInit},
+use aes::{Aes256, cipher::KeyInit};
+
+pub(crate) use self::path::CpuPath;
+use self::path::Kind;
+#[cfg(target_arch = "x86_64")]
+use self::{
+    path::{AesNi, Vaes256},
+    round_keys::{DecryptKeys, EncryptKeys},
 };
-
 use crate::layout::BLOCK_LEN;
 
-/// The two keys of a stream that encrypt. They wipe themselves on drop.
-pub(crate) struct Cipher {
-    enc: Aes256,
-    iv: Aes256,
+/// One message in the making.
+pub(crate) struct Lane<'a> {
+    /// The IV; once blocks are encrypted, the last of them.
+    pub(crate) chain: [u8; BLOCK_LEN],
+    /// What is still to encrypt, in place.
+    pub(crate) blocks: &'a mut [[u8; BLOCK_LEN]],
 }
 
-impl Cipher {
-    pub(crate) fn new(enc: &[u8; 32], iv: &[u8; 32]) -> Self {
-        Self { enc: Aes256::new(enc.into()), iv: Aes256::new(iv.into()) }
+/// A key that encrypts. Wipes itself on drop.
+pub(crate) struct Encrypts(Encryptor);
+
+enum Encryptor {
+    Crate(Box<Aes256>),
+    #[cfg(target_arch = "x86_64")]
+    AesNi(AesNi, Box<EncryptKeys>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes256(Vaes256, Box<EncryptKeys>),
+    #[cfg(all(target_arch = "x86_64", any(test, feature = "measure")))]
+    Vaes512(path::Vaes512, Box<EncryptKeys>),
+}
+
+impl Encrypts {
+    pub(crate) fn new(path: CpuPath, key: &[u8; 32]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let expanded = |has| {
+            let mut keys = Box::new(EncryptKeys::default());
+            keys.fill(has, key);
+            keys
+        };
+        Self(match path.0 {
+            Kind::Crate => Encryptor::Crate(Box::new(Aes256::new(key.into()))),
+            #[cfg(target_arch = "x86_64")]
+            Kind::AesNi(has) => Encryptor::AesNi(has, expanded(has)),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Vaes256(has) => Encryptor::Vaes256(has, expanded(has.aesni())),
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "measure")))]
+            Kind::Vaes512(has) => Encryptor::Vaes512(has, expanded(has.aesni())),
+            #[cfg(all(target_arch = "x86_64", not(any(test, feature = "measure"))))]
+            Kind::Vaes512(has) => Encryptor::AesNi(has.aesni(), expanded(has.aesni())),
+        })
     }
 
-    /// The IV of segment `index`: the encrypted index under a key of its own, unpredictable without it, and never
-    /// stored (SP 800-38A, appendix C, first method).
-    pub(crate) fn iv(&self, index: u64) -> [u8; BLOCK_LEN] {
-        let mut block = Block::from(u128::from(index).to_be_bytes());
-        self.iv.encrypt_block(&mut block);
-        block.into()
+    /// CBC of each lane (SP 800-38A, section 6.2), of whatever length.
+    pub(crate) fn encrypt_lanes(&self, lanes: &mut [Lane<'_>]) {
+        lanes::in_step(lanes, |lanes| match &self.0 {
+            Encryptor::Crate(key) => lanes::encrypt(key, lanes),
+            #[cfg(target_arch = "x86_64")]
+            Encryptor::AesNi(has, keys) => aesni::encrypt_lanes(*has, keys, lanes),
+            #[cfg(target_arch = "x86_64")]
+            Encryptor::Vaes256(has, keys) => vaes256::encrypt_lanes(*has, keys, lanes),
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "measure")))]
+            Encryptor::Vaes512(has, keys) => vaes512::encrypt_lanes(*has, keys, lanes),
+        });
     }
 
-    /// Encrypts `blocks` in place.
-    pub(crate) fn encrypt(&self, iv: &[u8; BLOCK_LEN], blocks: &mut [[u8; BLOCK_LEN]]) {
-        portable::encrypt(&self.enc, iv, blocks);
+    /// Blocks by themselves, without a chain: lanes of one block whose chain is zero.
+    pub(crate) fn encrypt_blocks(&self, blocks: &mut [[u8; BLOCK_LEN]]) {
+        let blocks = blocks.chunks_mut(1);
+        let mut lanes: Vec<_> = blocks.map(|blocks| Lane { chain: [0; BLOCK_LEN], blocks }).collect();
+        self.encrypt_lanes(&mut lanes);
+    }
+}
+
+/// A key that decrypts. Wipes itself on drop.
+pub(crate) struct Decrypts(Decryptor);
+
+enum Decryptor {
+    Crate(Box<Aes256>),
+    #[cfg(target_arch = "x86_64")]
+    AesNi(AesNi, Box<DecryptKeys>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes256(Vaes256, Box<DecryptKeys>),
+    #[cfg(all(target_arch = "x86_64", any(test, feature = "measure")))]
+    Vaes512(path::Vaes512, Box<DecryptKeys>),
+}
+
+impl Decrypts {
+    pub(crate) fn new(path: CpuPath, key: &[u8; 32]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let expanded = |has| {
+            let (mut enc, mut keys) = (EncryptKeys::default(), Box::new(DecryptKeys::default()));
+            enc.fill(has, key);
+            keys.fill(has, &enc);
+            keys
+        };
+        Self(match path.0 {
+            Kind::Crate => Decryptor::Crate(Box::new(Aes256::new(key.into()))),
+            #[cfg(target_arch = "x86_64")]
+            Kind::AesNi(has) => Decryptor::AesNi(has, expanded(has)),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Vaes256(has) => Decryptor::Vaes256(has, expanded(has.aesni())),
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "measure")))]
+            Kind::Vaes512(has) => Decryptor::Vaes512(has, expanded(has.aesni())),
+            #[cfg(all(target_arch = "x86_64", not(any(test, feature = "measure"))))]
+            Kind::Vaes512(has) => Decryptor::AesNi(has.aesni(), expanded(has.aesni())),
+        })
     }
 
-    /// Decrypts `ciphertext` into `plain`, which is as long. In mid-segment, `iv` is the ciphertext block before.
+    /// Decrypts `ciphertext` into `plain`, which is as long. In mid-message, `iv` is the ciphertext block before.
     pub(crate) fn decrypt(&self, iv: &[u8; BLOCK_LEN], ciphertext: &[[u8; BLOCK_LEN]], plain: &mut [[u8; BLOCK_LEN]]) {
-        portable::decrypt(&self.enc, iv, ciphertext, plain);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_iv_is_the_index_encrypted_under_the_iv_key() {
-        let mut block = Block::from([0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
-        Aes256::new(&[5; 32].into()).encrypt_block(&mut block);
-        assert_eq!(Cipher::new(&[4; 32], &[5; 32]).iv(0x0102_0304_0506_0708), <[u8; 16]>::from(block));
-    }
-
-    #[test]
-    fn no_two_indices_share_an_iv() {
-        let cipher = Cipher::new(&[4; 32], &[5; 32]);
-        assert_ne!(cipher.iv(0), cipher.iv(1));
-        assert_ne!(cipher.iv(1), cipher.iv(1 << 32));
+        match &self.0 {
+            Decryptor::Crate(key) => portable::decrypt(key, iv, ciphertext, plain),
+            #[cfg(target_arch = "x86_64")]
+            Decryptor::AesNi(has, keys) => aesni::decrypt(*has, keys, iv, ciphertext, plain),
+            #[cfg(target_arch = "x86_64")]
+            Decryptor::Vaes256(has, keys) => vaes256::decrypt(*has, keys, iv, ciphertext, plain),
+            #[cfg(all(target_arch = "x86_64", any(test, feature = "measure")))]
+            Decryptor::Vaes512(has, keys) => vaes512::decrypt(*has, keys, iv, ciphertext, plain),
+        }
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! Never tuned. Every faster path is held against it, byte for byte.
 
+#[cfg(test)]
+use aes::cipher::BlockModeEncrypt;
 use aes::{
     Aes256, Block,
-    cipher::{BlockModeDecrypt, BlockModeEncrypt, InnerIvInit},
+    cipher::{BlockModeDecrypt, InnerIvInit},
 };
-use cbc::{Decryptor, Encryptor};
 
 use crate::layout::BLOCK_LEN;
 
 /// Encrypts `blocks` in place (SP 800-38A, section 6.2).
+#[cfg(test)]
 pub(super) fn encrypt(key: &Aes256, iv: &[u8; BLOCK_LEN], blocks: &mut [[u8; BLOCK_LEN]]) {
     let blocks = Block::cast_slice_from_core_mut(blocks);
-    Encryptor::inner_iv_init(key, iv.into()).encrypt_blocks(blocks);
+    cbc::Encryptor::inner_iv_init(key, iv.into()).encrypt_blocks(blocks);
 }
 
 /// Decrypts `ciphertext` into `plain`, which is as long.
@@ -25,7 +27,7 @@ pub(super) fn decrypt(
 ) {
     plain.copy_from_slice(ciphertext);
     let blocks = Block::cast_slice_from_core_mut(plain);
-    Decryptor::inner_iv_init(key, iv.into()).decrypt_blocks(blocks);
+    cbc::Decryptor::inner_iv_init(key, iv.into()).decrypt_blocks(blocks);
 }
 
 #[cfg(test)]

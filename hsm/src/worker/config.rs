@@ -25,7 +25,7 @@ pub struct ModuleConfig {
     pub token: TokenSelector,
     /// Where the worker finds the PIN.
     pub pin: PinSource,
-    /// The aliases whose master keys lie there; any other is refused.
+    /// The aliases whose master keys lie there; any other is refused. None named: all.
     pub aliases: Vec<Alias>,
     /// Variables that the module reads, set in the worker over what it inherits. Only names that would be inherited
     /// are taken (`SOFTHSM2_CONF`, `KRYOPTIC_CONF`, `P11_KIT_SERVER_ADDRESS`, `TPM2_PKCS11_*`).
@@ -44,7 +44,12 @@ pub struct ModuleConfig {
 }
 
 impl ModuleConfig {
-    /// With no aliases, no environment of its own, every rung, and the default limits.
+    /// Whether master keys of this alias lie on this token.
+    pub(crate) fn takes(&self, alias: &Alias) -> bool {
+        self.aliases.is_empty() || self.aliases.contains(alias)
+    }
+
+    /// For every alias, no environment of its own, every rung, and the default limits.
     pub fn new(module: impl Into<PathBuf>, token: TokenSelector, pin: PinSource) -> Self {
         Self {
             module: module.into(),

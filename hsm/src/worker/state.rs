@@ -79,7 +79,7 @@ impl Pool {
     }
 
     pub(super) fn current(&self, alias: &Alias) -> Option<(MasterKeyId, Version)> {
-        if !self.config.aliases.contains(alias) {
+        if !self.config.takes(alias) {
             return None;
         }
         let held = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +88,7 @@ impl Pool {
 
     /// The key under which `alias` wraps now.
     pub(super) fn to_wrap(&self, alias: &Alias) -> Result<MasterKeyId, KeyError> {
-        if !self.config.aliases.contains(alias) {
+        if !self.config.takes(alias) {
             return Err(KeyError::NoSuchAlias { alias: alias.clone() });
         }
         self.known.read().unwrap_or_else(PoisonError::into_inner).0.to_wrap(alias).map(|key| key.id)

@@ -136,7 +136,7 @@ impl MasterKeys for Supervisor {
 #[async_trait]
 impl MasterKeyAdmin for Supervisor {
     async fn create_master_key(&self, alias: &Alias, version: Version) -> Result<CreatedKey, KeyError> {
-        if !self.pool.config.aliases.contains(alias) {
+        if !self.pool.config.takes(alias) {
             return Err(KeyError::NoSuchAlias { alias: alias.clone() });
         }
         match self.call(Request::Create { alias: alias.clone(), version }).await? {
@@ -177,7 +177,7 @@ impl MasterKeyAdmin for Supervisor {
     }
 
     fn serial_of(&self, alias: &Alias) -> Option<String> {
-        self.pool.serial().filter(|_| self.pool.config.aliases.contains(alias))
+        self.pool.serial().filter(|_| self.pool.config.takes(alias))
     }
 }
 

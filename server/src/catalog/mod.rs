@@ -280,6 +280,10 @@ pub trait Catalog: Send + Sync {
     async fn condemned(&self, after: u64, limit: usize) -> Result<Vec<Condemned>, CatalogError>;
     /// Takes off the condemned list what has been removed.
     async fn removed(&self, session: SessionId, places: Vec<u64>) -> Result<(), CatalogError>;
+    /// Calls these wrapped keys destroyed for good, whatever copy of a keyring still has them.
+    async fn destroy_keys(&self, session: SessionId, keys: Vec<KeyId>) -> Result<(), CatalogError>;
+    /// Which of these were destroyed by [`Catalog::destroy_keys`].
+    async fn destroyed(&self, keys: Vec<KeyId>) -> Result<Vec<KeyId>, CatalogError>;
     /// Which of these some row, or the condemned list, names.
     async fn named(&self, what: Vec<Condemnation>) -> Result<Vec<Condemnation>, CatalogError>;
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Params, Row};
+use strongroom_engine::KeyId;
 
 use super::{
     BucketRow, Catalog, Condemnation, Condemned, Expect, Generation, ListQuery, Listed, PartRow, SessionRow,
@@ -218,6 +219,14 @@ impl Catalog for SqliteCatalog {
 
     async fn removed(&self, session: SessionId, places: Vec<u64>) -> Result<(), CatalogError> {
         self.write(session, move |connection| condemned::removed(connection, &places)).await
+    }
+
+    async fn destroy_keys(&self, session: SessionId, keys: Vec<KeyId>) -> Result<(), CatalogError> {
+        self.write(session, move |connection| condemned::destroy_keys(connection, &keys)).await
+    }
+
+    async fn destroyed(&self, keys: Vec<KeyId>) -> Result<Vec<KeyId>, CatalogError> {
+        self.database.read(move |connection| condemned::destroyed(connection, keys)).await
     }
 
     async fn named(&self, what: Vec<Condemnation>) -> Result<Vec<Condemnation>, CatalogError> {

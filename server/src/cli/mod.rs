@@ -1,9 +1,15 @@
 //! The command line: one file per command. A failure is one line on standard error, and an exit code: 2 for a command
-//! that was not understood, 1 for one that did not work.
+//! that was not understood, 130 for one that a signal ended, 1 for one that did not work.
 
+mod file_job;
 mod hsm;
 mod hsm_worker;
+mod keys;
+mod keys_report;
+mod open;
+mod seal;
 mod serve;
+mod store_args;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -21,6 +27,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Seal(Box<seal::Seal>),
+    Open(Box<open::Open>),
+    Keys(Box<keys::Keys>),
     #[command(subcommand)]
     Hsm(Box<hsm::Hsm>),
     /// The process that holds the HSM module. The server starts it.
@@ -58,12 +67,15 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let ended = match Cli::parse().command {
         Command::HsmWorker => return hsm_worker::run(),
         Command::Serve(serve) => serve.run(),
+        Command::Seal(seal) => seal.run(),
+        Command::Open(open) => open.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
-    match result {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "strongroom: {}", failure.line);

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use strongroom_hsm::PinSource;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use crate::config::{MastersConfig, Places, ServeConfig};
+use super::store_args::StoreArgs;
+use crate::admin::AdminSocket;
+use crate::config::{MastersConfig, ServeConfig};
 use crate::http::{self, Limits};
 use crate::log;
 use crate::readiness::StoreReadiness;
@@ -27,12 +28,8 @@ use crate::start::{self, Opened};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
-    /// Make and use a SoftHSM token of our own: for development, not for secrets.
-    #[arg(long, conflicts_with_all = ["pkcs11_module", "token_label", "pin_file", "pin_credential", "init"])]
-    dev: bool,
-    /// Folder for lock and credentials, and for all that has no path of its own.
-    #[arg(long, value_name = "DIR", default_value = ".strongroom")]
-    data: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     listen: String,
@@ -42,27 +39,6 @@ pub(super) struct Serve {
     /// File of the catalog [default: DIR/catalog.sqlite].
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
-    /// File of the keyring [default: DIR/keyring.sqlite].
-    #[arg(long, value_name = "FILE")]
-    keyring: Option<PathBuf>,
-    /// With --dev: folder in which the token lies, as `token` [default: DIR].
-    #[arg(long, value_name = "FOLDER", requires = "dev")]
-    token: Option<PathBuf>,
-    /// PKCS#11 module of the HSM, a shared object.
-    #[arg(long, value_name = "FILE", requires = "token_label")]
-    pkcs11_module: Option<PathBuf>,
-    /// Label of the token that holds the master keys.
-    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
-    token_label: Option<String>,
-    /// File that holds the token's user PIN; only the worker process reads it.
-    #[arg(long, value_name = "FILE", conflicts_with = "pin_credential")]
-    pin_file: Option<PathBuf>,
-    /// systemd credential that holds the PIN (LoadCredential=NAME:FILE).
-    #[arg(long, value_name = "NAME")]
-    pin_credential: Option<String>,
-    /// Found a store, with its first master key and access key, where there is none.
-    #[arg(long)]
-    init: bool,
     /// What to log: error, warn, info, debug, trace, or directives for parts of the program.
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG", default_value = "info")]
     log: log::Directives,
@@ -80,41 +56,22 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = self.config()?;
         log::start(&self.log)?;
+        // A path that this processor lacks is told now, and not by the first request.
+        let path = strongroom_engine::CpuPath::chosen()?;
+        tracing::info!(path = path.name(), "ciphers");
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
     }
 
     fn config(&self) -> Result<ServeConfig, Failure> {
-        let data = std::path::absolute(&self.data)?;
-        let mut places = Places::below(&data);
-        for (given, place) in [
-            (&self.blobs, &mut places.blobs),
-            (&self.catalog, &mut places.catalog),
-            (&self.keyring, &mut places.keyring),
-            (&self.token, &mut places.token_parent),
-        ] {
+        let mut config = self.store.config()?;
+        config.listen.clone_from(&self.listen);
+        let places = &mut config.places;
+        for (given, place) in [(&self.blobs, &mut places.blobs), (&self.catalog, &mut places.catalog)] {
             if let Some(path) = given {
                 *place = std::path::absolute(path)?;
             }
         }
-        let (masters, may_found) = (self.masters()?, self.dev || self.init);
-        Ok(ServeConfig { listen: self.listen.clone(), places, masters, may_found })
-    }
-
-    fn masters(&self) -> Result<MastersConfig, Failure> {
-        if self.dev {
-            return Ok(MastersConfig::Dev);
-        }
-        let (Some(module), Some(token_label)) = (&self.pkcs11_module, &self.token_label) else {
-            return Err(Failure::usage("where are the master keys? give --dev, or --pkcs11-module and --token-label"));
-        };
-        let pin = match (&self.pin_file, &self.pin_credential) {
-            (Some(path), _) => PinSource::File(std::path::absolute(path)?),
-            (None, Some(name)) => PinSource::Credential(name.clone()),
-            (None, None) => {
-                return Err(Failure::usage("where is the token's PIN? give --pin-file or --pin-credential"));
-            }
-        };
-        Ok(MastersConfig::Pkcs11 { module: std::path::absolute(module)?, token_label: token_label.clone(), pin })
+        Ok(config)
     }
 }
 
@@ -126,6 +83,10 @@ async fn serve(config: ServeConfig) -> Result<(), Failure> {
         .map_err(|error| Failure { line: format!("cannot listen on {}: {error}", config.listen), code: 1 })?;
     let address = listener.local_addr()?;
     let Opened { store, credentials, .. } = &start::open(&config).await?;
+    match AdminSocket::listen(&config.places.data) {
+        Ok(socket) => store.run_beside(socket.serve(Arc::downgrade(store))),
+        Err(error) => tracing::warn!(%error, "no administration while this server runs: its socket cannot be made"),
+    }
     let guard = Guard::new(crate::s3::service(store.clone()), store.clock.clone());
     let readiness = Arc::new(StoreReadiness::new(store.clone(), config.places.blobs.clone()));
     tracing::info!(%address, data = %config.places.data.display(), "serving");

@@ -1,9 +1,12 @@
 //! Step 6, the database of wrapped keys: the trait, and the proof that a key is kept.
 //!
 //! Holds wrapped keys and what is needed to unwrap them, never a plaintext key and never an object's name. In
-//! production it lies on another host than the catalog and the data: none of them reads without it.
+//! production it lies on another host than the catalog and the data: none of them reads without it. [`Keyring`] is what
+//! requests need; [`KeyringAdmin`] is the life of master keys, for administrators and the jobs that serve them.
 
 mod sqlite;
+
+use std::path::Path;
 
 use async_trait::async_trait;
 use strongroom_engine::{ContextDigest, KeyId, Kind};
@@ -45,12 +48,28 @@ impl Kept {
     }
 }
 
+/// What may be done with a version of a master key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MasterKeyState {
+    /// Unwraps, and wraps if it is current.
+    Enabled,
+    /// Neither wraps nor unwraps, until it is enabled again.
+    Disabled,
+    /// Nothing is wrapped under it, and nothing will be: from `after_ms` (milliseconds since 1970) on it may be destroyed.
+    PendingDestruction {
+        /// The end of the waiting period.
+        after_ms: u64,
+    },
+    /// Gone from the token for good. The row stays, so that its version is never used again.
+    Destroyed,
+}
+
 /// One version of a master key, as the keyring knows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MasterKeyRow {
     /// For people.
     pub alias: Alias,
-    /// For people; rises.
+    /// For people; rises, and is never used again.
     pub version: Version,
     /// CKA_ID on the token.
     pub id: MasterKeyId,
@@ -58,6 +77,32 @@ pub struct MasterKeyRow {
     pub current: bool,
     /// A known key wrapped under it: tells a token that is away from a wrapped key that was tampered with.
     pub canary: WrappedKey,
+    /// What may be done with it.
+    pub state: MasterKeyState,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+    /// Wraps that processes have set aside for themselves: at least as many as were made.
+    pub wraps: u64,
+}
+
+/// Settings of an alias.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AliasRow {
+    /// The alias.
+    pub alias: Alias,
+    /// A new version is made so many days after the current one; nothing: by hand, and before the wrap limit.
+    pub rotation_days: Option<u32>,
+}
+
+/// How many wrapped keys of one kind name one parent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tally {
+    /// CKA_ID of the master key.
+    pub parent: MasterKeyId,
+    /// What they are.
+    pub kind: Kind,
+    /// How many.
+    pub count: u64,
 }
 
 /// What a keyring says about itself.
@@ -98,7 +143,7 @@ pub trait Keyring: Send + Sync {
     /// Commits one wrapped key. A key id that exists already is refused: a row is never replaced.
     ///
     /// # Errors
-    /// [`KeyringError::Conflict`], [`KeyringError::UnknownParent`] if its master key is none of ours,
+    /// [`KeyringError::Conflict`], [`KeyringError::UnknownParent`] if its master key is none of ours or is not enabled,
     /// [`KeyringError::OutcomeUnknown`].
     async fn keep(&self, row: KeyRow) -> Result<Kept, KeyringError>;
 
@@ -127,4 +172,73 @@ pub trait Keyring: Send + Sync {
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
     async fn kept_by(&self, session: SessionId, after: Option<KeyId>, limit: usize)
     -> Result<Vec<KeyId>, KeyringError>;
+}
+
+/// The life of master keys, and what walks over all wrapped keys.
+///
+/// Every change is a compare-and-set, since several nodes share a keyring.
+#[async_trait]
+pub trait KeyringAdmin: Keyring {
+    /// Takes up a version that is on the token. A current one takes that place from `replaces`, and only from it;
+    /// `None` if the alias has had no current version.
+    ///
+    /// # Errors
+    /// [`KeyringError::Conflict`] if another version is current, or this version exists: another node was first.
+    async fn add_version(&self, row: MasterKeyRow, replaces: Option<MasterKeyId>) -> Result<(), KeyringError>;
+
+    /// Changes a version's state from `from` to `to`. To [`MasterKeyState::PendingDestruction`] only while no wrapped
+    /// key names it and it is not current.
+    ///
+    /// # Errors
+    /// [`KeyringError::Conflict`] if it is in another state; [`KeyringError::InUse`].
+    async fn set_state(&self, id: MasterKeyId, from: MasterKeyState, to: MasterKeyState) -> Result<(), KeyringError>;
+
+    /// Every alias that has settings.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
+    async fn aliases(&self) -> Result<Vec<AliasRow>, KeyringError>;
+
+    /// Keeps the settings of an alias.
+    ///
+    /// # Errors
+    /// [`KeyringError::OutcomeUnknown`], [`KeyringError::Unavailable`].
+    async fn set_alias(&self, row: AliasRow) -> Result<(), KeyringError>;
+
+    /// Sets `count` wraps aside for the caller; gives how many have been set aside in all.
+    ///
+    /// # Errors
+    /// [`KeyringError::UnknownParent`], [`KeyringError::OutcomeUnknown`].
+    async fn take_wraps(&self, id: MasterKeyId, count: u64) -> Result<u64, KeyringError>;
+
+    /// How many wrapped keys name each master key.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
+    async fn tally(&self) -> Result<Vec<Tally>, KeyringError>;
+
+    /// Ids of all wrapped keys, after `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
+    async fn ids(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<KeyId>, KeyringError>;
+
+    /// Puts `new` where `old` still stands; false if it does not, which includes a key that was erased.
+    ///
+    /// # Errors
+    /// [`KeyringError::UnknownParent`], [`KeyringError::OutcomeUnknown`].
+    async fn replace(&self, id: KeyId, old: WrappedKey, new: WrappedKey) -> Result<bool, KeyringError>;
+
+    /// Returns once nothing that was replaced or erased is in the database's files any more.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`].
+    async fn forget_replaced(&self) -> Result<(), KeyringError>;
+
+    /// Writes a whole copy to a file that must not exist, while the keyring goes on. Durable on return; readable by its
+    /// owner only.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`], with the path.
+    async fn back_up(&self, to: &Path) -> Result<(), KeyringError>;
 }

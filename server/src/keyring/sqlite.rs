@@ -10,29 +10,33 @@
 //! Key ids rise with time, so the tree grows at its end and a commit dirties few pages. `parent` repeats what stands
 //! in the wrapped key, to refuse one of a master key that is none of ours, and to count what a version still holds.
 
-use std::path::Path;
+mod admin;
+mod rows;
+
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use rusqlite::types::FromSql;
-use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
-use strongroom_engine::{ContextDigest, KeyId, Kind};
-use strongroom_hsm::{Alias, MasterKeyId, Version, WrappedKey};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use strongroom_engine::KeyId;
+use strongroom_hsm::MasterKeyId;
 
 use super::{Kept, KeyRow, Keyring, KeyringIdentity, MasterKeyRow};
 use crate::commit::{Database, DatabaseError, DatabaseFile};
 use crate::error::KeyringError;
 use crate::id::{SessionId, StoreId};
+use rows::{KEY_COLUMNS, MASTER_KEY_COLUMNS, change, field, integer, key_row, master_key_row, rows, state_numbers};
 
 /// `SRMk`.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SRMk");
 /// Of the tables below.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// In bytes: one key is one page, and its row in the tree takes little more. Beside 4,096, measured: one client keeps
 /// and all erase as fast, 32 clients keep 26 instead of 36 thousand keys a second, the file has 2.5 times the size.
 const PAGE_LEN: u32 = 512;
 
-/// kind: [`Kind`] as a number. wrapped, canary: a [`WrappedKey`], encoded. `wrapped` must stay the last column.
+/// kind: [`strongroom_engine::Kind`] as a number. state: 0 enabled, 1 disabled, 2 pending destruction (after after_ms),
+/// 3 destroyed. wrapped, canary: a [`WrappedKey`], encoded. `wrapped` must stay the last column.
 const SCHEMA: &str = "
 CREATE TABLE identity (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -45,9 +49,17 @@ CREATE TABLE master_key (
     version INTEGER NOT NULL,
     current INTEGER NOT NULL,
     canary BLOB NOT NULL,
+    state INTEGER NOT NULL,
+    after_ms INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    wraps INTEGER NOT NULL,
     UNIQUE (alias, version)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX master_key_current ON master_key (alias) WHERE current = 1;
+CREATE TABLE alias (
+    alias TEXT NOT NULL PRIMARY KEY,
+    rotation_days INTEGER
+) WITHOUT ROWID;
 CREATE TABLE wrapped_key (
     id BLOB NOT NULL PRIMARY KEY,
     kind INTEGER NOT NULL,
@@ -60,6 +72,7 @@ CREATE INDEX wrapped_key_session ON wrapped_key (session, id);";
 
 /// A keyring in one SQLite file.
 pub struct SqliteKeyring {
+    path: PathBuf,
     database: Database,
 }
 
@@ -77,7 +90,7 @@ impl SqliteKeyring {
             page_len: PAGE_LEN,
             schema: SCHEMA,
         };
-        Ok(Self { database: Database::open(file)? })
+        Ok(Self { path: path.to_owned(), database: Database::open(file)? })
     }
 }
 
@@ -114,8 +127,8 @@ impl Keyring for SqliteKeyring {
     }
 
     async fn master_keys(&self) -> Result<Vec<MasterKeyRow>, KeyringError> {
-        let sql = "SELECT alias, version, id, current, canary FROM master_key ORDER BY alias, version";
-        self.database.read(move |connection| rows(connection, sql, [], master_key_row)).await
+        let sql = format!("SELECT {MASTER_KEY_COLUMNS} FROM master_key ORDER BY alias, version");
+        self.database.read(move |connection| rows(connection, &sql, [], master_key_row)).await
     }
 
     async fn keep(&self, row: KeyRow) -> Result<Kept, KeyringError> {
@@ -125,8 +138,8 @@ impl Keyring for SqliteKeyring {
     }
 
     async fn row(&self, id: KeyId) -> Result<Option<KeyRow>, KeyringError> {
-        let sql = "SELECT id, kind, wrapped, context, session, parent FROM wrapped_key WHERE id = ?1";
-        self.database.read(move |connection| Ok(rows(connection, sql, [id.as_bytes()], key_row)?.pop())).await
+        let sql = format!("SELECT {KEY_COLUMNS} FROM wrapped_key WHERE id = ?1");
+        self.database.read(move |connection| Ok(rows(connection, &sql, [id.as_bytes()], key_row)?.pop())).await
     }
 
     async fn erase(&self, ids: Vec<KeyId>) -> Result<(), KeyringError> {
@@ -182,17 +195,33 @@ impl From<rusqlite::Error> for KeyringError {
 }
 
 fn insert_master_key(connection: &Connection, row: &MasterKeyRow) -> Result<(), KeyringError> {
-    let sql = "INSERT INTO master_key (id, alias, version, current, canary) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let canary = row.canary.encode();
-    change(connection, sql, params![row.id.as_bytes(), row.alias.as_str(), row.version.0, row.current, canary])
+    let sql = format!("INSERT INTO master_key ({MASTER_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    let (state, after_ms) = state_numbers(row.state);
+    change(
+        connection,
+        &sql,
+        params![
+            row.alias.as_str(),
+            row.version.0,
+            row.id.as_bytes(),
+            row.current,
+            row.canary.encode(),
+            state,
+            after_ms,
+            integer(row.created_ms),
+            integer(row.wraps),
+        ],
+    )
+}
+
+/// Refuses a parent that this keyring does not know, or that is not enabled.
+fn check_parent(connection: &Connection, parent: &MasterKeyId) -> Result<(), KeyringError> {
+    let mut known = connection.prepare_cached("SELECT 1 FROM master_key WHERE id = ?1 AND state = 0")?;
+    if known.exists([parent.as_bytes()])? { Ok(()) } else { Err(KeyringError::UnknownParent) }
 }
 
 fn insert_key(connection: &Connection, row: &KeyRow) -> Result<(), KeyringError> {
-    let parent = row.wrapped.master.as_bytes();
-    let mut known = connection.prepare_cached("SELECT 1 FROM master_key WHERE id = ?1")?;
-    if !known.exists([parent])? {
-        return Err(KeyringError::UnknownParent);
-    }
+    check_parent(connection, &row.wrapped.master)?;
     let sql = "INSERT INTO wrapped_key (id, kind, parent, context, session, wrapped) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     change(
         connection,
@@ -200,7 +229,7 @@ fn insert_key(connection: &Connection, row: &KeyRow) -> Result<(), KeyringError>
         params![
             row.id.as_bytes(),
             row.kind as u8,
-            parent,
+            row.wrapped.master.as_bytes(),
             row.context.as_bytes(),
             row.session.as_bytes(),
             row.wrapped.encode(),
@@ -220,68 +249,4 @@ fn sessions(connection: &Connection) -> Result<Vec<SessionId>, KeyringError> {
             None => return Ok(sessions),
         }
     }
-}
-
-/// Of the columns id, kind, wrapped, context, session, parent.
-fn key_row(row: &Row<'_>) -> Result<KeyRow, KeyringError> {
-    let wrapped = wrapped_key(row, 2)?;
-    if field::<[u8; 16]>(row, 5)? != *wrapped.master.as_bytes() {
-        return Err(KeyringError::Damaged("a wrapped key and its row name different master keys".to_owned()));
-    }
-    Ok(KeyRow {
-        id: KeyId::from_bytes(field(row, 0)?),
-        kind: kind(field(row, 1)?)?,
-        wrapped,
-        context: ContextDigest::from_bytes(field(row, 3)?),
-        session: SessionId::from_bytes(field(row, 4)?),
-    })
-}
-
-/// Of the columns alias, version, id, current, canary.
-fn master_key_row(row: &Row<'_>) -> Result<MasterKeyRow, KeyringError> {
-    let alias: String = field(row, 0)?;
-    Ok(MasterKeyRow {
-        alias: Alias::new(alias).map_err(|error| KeyringError::Damaged(error.to_string()))?,
-        version: Version(field(row, 1)?),
-        id: MasterKeyId::new(field(row, 2)?),
-        current: field(row, 3)?,
-        canary: wrapped_key(row, 4)?,
-    })
-}
-
-fn wrapped_key(row: &Row<'_>, index: usize) -> Result<WrappedKey, KeyringError> {
-    let bytes: Vec<u8> = field(row, index)?;
-    WrappedKey::decode(&bytes).map_err(|error| KeyringError::Damaged(error.to_string()))
-}
-
-/// The kinds that a keyring holds.
-fn kind(number: u8) -> Result<Kind, KeyringError> {
-    [Kind::DataKey, Kind::CatalogKey, Kind::StoreKey]
-        .into_iter()
-        .find(|kind| *kind as u8 == number)
-        .ok_or_else(|| KeyringError::Damaged(format!("a wrapped key has kind {number}")))
-}
-
-fn rows<T>(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl Params,
-    read: impl Fn(&Row<'_>) -> Result<T, KeyringError>,
-) -> Result<Vec<T>, KeyringError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(parameters)?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        all.push(read(row)?);
-    }
-    Ok(all)
-}
-
-fn change(connection: &Connection, sql: &str, parameters: impl Params) -> Result<(), KeyringError> {
-    connection.prepare_cached(sql)?.execute(parameters)?;
-    Ok(())
-}
-
-fn field<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, KeyringError> {
-    Ok(row.get(index)?)
 }

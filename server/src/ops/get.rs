@@ -86,6 +86,9 @@ pub async fn get(store: &Arc<Store>, request: &GetRequest) -> Result<(Head, Plai
         // The key or a blob was gone: an overwrite came between, or it is damage.
         let seen = (version.row.write_id, version.row.generation);
         if missed.replace(seen) == Some(seen) {
+            if !store.catalog.destroyed(vec![version.row.data_key]).await?.is_empty() {
+                return Err(OpError::KeyDestroyed);
+            }
             return Err(OpError::Damaged(format!(
                 "the data key or a blob of write {} of bucket {} is missing",
                 version.row.write_id, bucket.row.id

@@ -42,8 +42,13 @@ impl OpenBucket {
     /// [`OpError::NoSuchBucket`]; [`OpError::Unavailable`] while the HSM is away.
     pub async fn open(store: &Store, name: &str) -> Result<Self, OpError> {
         let row = store.catalog.bucket(name).await?.ok_or(OpError::NoSuchBucket)?;
-        let records = store.keys.record_key(&row).await?;
-        Ok(Self { row, records })
+        match store.keys.record_key(&row).await {
+            Err(OpError::Damaged(what)) => {
+                let destroyed = store.catalog.destroyed(vec![row.catalog_key]).await?;
+                Err(if destroyed.is_empty() { OpError::Damaged(what) } else { OpError::KeyDestroyed })
+            }
+            records => Ok(Self { row, records: records? }),
+        }
     }
 
     /// The current version of an object, its record opened; `None` if there is none.

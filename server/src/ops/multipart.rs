@@ -50,12 +50,12 @@ pub async fn create(store: &Store, request: CreateRequest) -> Result<(WriteId, E
     let created_ms = store.clock.now_ms();
     let write_id = WriteId::fresh(created_ms)?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
-    let (_, key_row) = store.keys.fresh_data_key(place).await?;
+    let (data_key, key_row) = store.keys.fresh_data_key(place).await?;
     let made = Made { blobs: vec![], keys: vec![key_row.id] };
     let outcome = async {
         let record = UploadRecord { description: request.description, encryption, checksum: request.checksum };
         let record = bucket.records.seal(Place::Upload(&request.key, write_id), &record)?;
-        let kept = store.keyring.keep(key_row).await?;
+        let kept = store.keys.keep(&data_key, key_row).await?;
         let (bucket, key) = (bucket.row.id, request.key.clone());
         let row = UploadRow { bucket, key, write_id, created_ms, data_key: kept.id(), record };
         Ok(store.catalog.create_upload(store.session, row).await?)

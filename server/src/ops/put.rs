@@ -74,7 +74,7 @@ pub async fn put(store: &Store, request: PutRequest, body: Plaintext, accept: Ac
         let (stream, sealed) = pipeline::seal(body, sealer, Digests::new(&request.algorithms), accept);
         // Side by side: neither needs the other. Both end before either's error counts, so that what is to be
         // cleaned up stands still.
-        let (durable, kept) = tokio::join!(store.blobs.write(blob, stream), store.keyring.keep(key_row));
+        let (durable, kept) = tokio::join!(store.blobs.write(blob, stream), store.keys.keep(&data_key, key_row));
         let (durable, kept) = (durable?, kept?);
         let Sealed { commitment, digested } = sealed.await.map_err(|_| lost())?;
 

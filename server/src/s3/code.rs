@@ -47,6 +47,8 @@ pub(super) fn s3_error(error: OpError) -> S3Error {
         OpError::NoSuchVersion => Code::NoSuchVersion,
         OpError::NoSuchAccessKey => Code::InvalidAccessKeyId,
         OpError::AccessDenied(_) => Code::AccessDenied,
+        OpError::KeyDisabled(_) => return custom("KMS.DisabledException", 400, message),
+        OpError::KeyDestroyed => return custom("InvalidObjectState", 403, message),
         OpError::Unavailable(_) | OpError::OutcomeUnknown(_) => {
             warn!(%error, "answered 503");
             return unavailable();

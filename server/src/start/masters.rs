@@ -6,13 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use strongroom_engine::{ContextDigest, DataKey};
 use strongroom_hsm::{
-    Alias, DevToken, Health, KeyError, KnownKey, MasterKeyId, MasterKeys, ModuleConfig, PinSource, Supervisor,
-    TokenSelector, Version, WorkerCommand, WrappedKey, make_softhsm_token,
+    Alias, CreatedKey, DevToken, Health, KeyError, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, ModuleConfig,
+    PinSource, Supervisor, TokenKey, TokenSelector, Version, WorkerCommand, WrappedKey, make_softhsm_token,
 };
 
 use super::StartError;
 use crate::config::{DEV_TOKEN_LABEL, MastersConfig, ServeConfig};
 use crate::keyring::{Keyring, SqliteKeyring};
+use crate::store::ForceToken;
 
 /// The token that the settings name.
 pub(super) enum Token {
@@ -24,7 +25,6 @@ pub(super) enum Token {
 
 /// Finds the token; makes a development token, if this is the first start.
 pub(super) fn token(config: &ServeConfig, is_first_start: bool) -> Result<Token, StartError> {
-    let aliases = vec![Alias::default_alias()];
     match &config.masters {
         MastersConfig::Pkcs11 { module, token_label, pin } => {
             check_readable("PKCS#11 module", module)?;
@@ -32,7 +32,6 @@ pub(super) fn token(config: &ServeConfig, is_first_start: bool) -> Result<Token,
                 check_readable("PIN file", path)?;
             }
             Ok(Token::Configured(ModuleConfig {
-                aliases,
                 refusal_file: Some(config.places.data.join("refused-pin")),
                 ..ModuleConfig::new(module.clone(), TokenSelector::Label(token_label.clone()), pin.clone())
             }))
@@ -67,17 +66,7 @@ fn check_readable(what: &str, path: &Path) -> Result<(), KeyError> {
 
 /// The master keys that the keyring knows.
 pub(super) async fn known(keyring: &SqliteKeyring) -> Result<Vec<KnownKey>, StartError> {
-    let rows = keyring.master_keys().await?.into_iter();
-    Ok(rows
-        .map(|row| KnownKey {
-            alias: row.alias,
-            version: row.version,
-            id: row.id,
-            canary: row.canary,
-            current: row.current,
-            enabled: true,
-        })
-        .collect())
+    Ok(keyring.master_keys().await?.into_iter().filter_map(crate::life::known).collect())
 }
 
 /// This program again, as the worker: the same file, also when it was replaced on disk meanwhile.
@@ -99,30 +88,26 @@ enum Provider {
 impl Masters {
     /// Starts the workers; returns at once.
     pub(super) fn start(token: Token, known: Vec<KnownKey>) -> Result<Self, StartError> {
-        let aliases = vec![Alias::default_alias()];
         let (config, dev) = match token {
             Token::Gone(reason) => return Ok(Self { provider: Provider::Gone(Arc::new(Gone { reason })), dev: None }),
-            Token::Dev(dev) => (dev.module_config(DEV_TOKEN_LABEL, aliases), Some(dev)),
+            Token::Dev(dev) => (dev.module_config(DEV_TOKEN_LABEL, vec![]), Some(dev)),
             Token::Configured(config) => (config, None),
         };
         let supervisor = Supervisor::start(worker_command(), config, known)?;
         Ok(Self { provider: Provider::Workers(Arc::new(supervisor)), dev })
     }
 
-    pub(super) fn keys(&self) -> Arc<dyn MasterKeys> {
+    pub(super) fn keys(&self) -> Arc<dyn MasterKeyAdmin> {
         match &self.provider {
             Provider::Workers(supervisor) => supervisor.clone(),
             Provider::Gone(gone) => gone.clone(),
         }
     }
 
-    /// What makes the first master key, and what forces it to disk where the token does not.
-    pub(super) fn for_founding(&self) -> Result<(&Supervisor, impl FnOnce() -> Result<(), KeyError>), KeyError> {
-        let sync = || self.dev.as_ref().map_or(Ok(()), DevToken::sync);
-        match &self.provider {
-            Provider::Workers(supervisor) => Ok((supervisor, sync)),
-            Provider::Gone(gone) => Err(gone.away()),
-        }
+    /// What forces the token to disk where it does not do so itself.
+    pub(super) fn force_token(&self) -> ForceToken {
+        let dev = self.dev.clone();
+        Arc::new(move || dev.as_ref().map_or(Ok(()), DevToken::sync))
     }
 }
 
@@ -153,5 +138,36 @@ impl MasterKeys for Gone {
 
     fn current(&self, _: &Alias) -> Option<(MasterKeyId, Version)> {
         None
+    }
+}
+
+#[async_trait]
+impl MasterKeyAdmin for Gone {
+    async fn create_master_key(&self, _: &Alias, _: Version) -> Result<CreatedKey, KeyError> {
+        Err(self.away())
+    }
+
+    fn register(&self, _: Vec<KnownKey>) {}
+
+    fn forget(&self, _: &MasterKeyId) {}
+
+    async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError> {
+        Err(self.away())
+    }
+
+    async fn adopt_master_key(&self, _: &MasterKeyId) -> Result<CreatedKey, KeyError> {
+        Err(self.away())
+    }
+
+    async fn retire_master_key(&self, _: &MasterKeyId) -> Result<(), KeyError> {
+        Err(self.away())
+    }
+
+    async fn reinstate_master_key(&self, _: &MasterKeyId) -> Result<(), KeyError> {
+        Err(self.away())
+    }
+
+    async fn destroy_master_key(&self, _: &Alias, _: Version, _: &MasterKeyId) -> Result<(), KeyError> {
+        Err(self.away())
     }
 }

@@ -1,6 +1,7 @@
 //! What is to be removed, and what is still named: nothing is ever both.
 
 use rusqlite::{Connection, params};
+use strongroom_engine::KeyId;
 
 use super::schema::{condemned_row, count, field, integer, kind_and_name};
 use super::{change, limit, row, rows};
@@ -52,6 +53,24 @@ pub(super) fn named(connection: &Connection, what: Vec<Condemnation>) -> Result<
         }
     }
     Ok(named)
+}
+
+/// Names stay for ever: sixteen bytes for each key that was destroyed on purpose.
+pub(super) fn destroy_keys(connection: &Connection, keys: &[KeyId]) -> Result<(), CatalogError> {
+    for key in keys {
+        change(connection, "INSERT INTO destroyed_key (id) VALUES (?1) ON CONFLICT DO NOTHING", [key.as_bytes()])?;
+    }
+    Ok(())
+}
+
+pub(super) fn destroyed(connection: &Connection, keys: Vec<KeyId>) -> Result<Vec<KeyId>, CatalogError> {
+    let mut found = Vec::new();
+    for key in keys {
+        if exists(connection, "SELECT EXISTS (SELECT 1 FROM destroyed_key WHERE id = ?1)", [key.as_bytes()])? {
+            found.push(key);
+        }
+    }
+    Ok(found)
 }
 
 fn is_condemned(connection: &Connection, what: &Condemnation) -> Result<bool, CatalogError> {

@@ -1,4 +1,4 @@
-//! The tables of a catalog, and how its rows are read. Version 1: a change here makes a new version and a migration.
+//! The tables of a catalog, and how its rows are read. Version 2: a change here makes a new version and a migration.
 //!
 //! Object keys are BLOBs of their UTF-8 bytes, so that their order is that of bytes in every locale. Names that may
 //! never be used twice have unique indexes, which also answer what is still named; they rise with time, so that an
@@ -16,7 +16,7 @@ use crate::id::Id;
 /// `SRMc`.
 pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SRMc");
 /// Of the tables below.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 /// Measured: twice as much made no difference.
 pub(super) const PAGE_LEN: u32 = 4096;
 
@@ -79,7 +79,10 @@ CREATE TABLE condemned (
     kind INTEGER NOT NULL,
     name BLOB NOT NULL,
     UNIQUE (kind, name)
-);";
+);
+CREATE TABLE destroyed_key (
+    id BLOB NOT NULL PRIMARY KEY
+) WITHOUT ROWID;";
 
 /// In the order that [`bucket_row`] reads.
 pub(super) const BUCKET_COLUMNS: &str = "name, id, created_ms, catalog_key, config, generation";

@@ -1,0 +1,171 @@
+//! What administrators ask of a store, and the two ways it is asked: a running server by its socket, or the store itself.
+//!
+//! A command and its events are JSON, one a line: the same over the socket and within one process. Each command leaves
+//! an event that says who gave it and what became of it.
+
+mod client;
+mod socket;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use strongroom_hsm::Alias;
+
+use crate::life::{self, LifeError, MasterKeyName, OnProgress, Progress, RewrapOptions, VerifyOptions};
+use crate::store::Store;
+
+pub use client::{Admin, AdminError};
+pub use socket::AdminSocket;
+
+/// A command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command")]
+pub enum Command {
+    /// Every version of every master key.
+    ListKeys,
+    /// A new alias.
+    CreateKey {
+        /// Its name.
+        alias: Alias,
+    },
+    /// A new version of an alias.
+    RotateKey {
+        /// Which.
+        alias: Alias,
+    },
+    /// How often an alias is rotated by itself.
+    SetRotation {
+        /// Which.
+        alias: Alias,
+        /// Nothing: never, but for the wrap limit.
+        days: Option<NonZeroU32>,
+    },
+    /// Takes up a version that only the token knows.
+    AdoptKey {
+        /// Which.
+        name: MasterKeyName,
+    },
+    /// No use of a version until it is enabled.
+    DisableKey {
+        /// Which.
+        name: MasterKeyName,
+    },
+    /// Takes that back.
+    EnableKey {
+        /// Which.
+        name: MasterKeyName,
+    },
+    /// Starts the waiting period.
+    ScheduleDestruction {
+        /// Which.
+        name: MasterKeyName,
+        /// How long.
+        days: u32,
+    },
+    /// Takes that back.
+    CancelDestruction {
+        /// Which.
+        name: MasterKeyName,
+    },
+    /// Destroys a version whose waiting period is over.
+    DestroyKey {
+        /// Which.
+        name: MasterKeyName,
+    },
+    /// Moves all wrapped keys of an alias to its current version.
+    Rewrap {
+        /// Which.
+        alias: Alias,
+        /// How.
+        options: RewrapOptions,
+    },
+    /// Unwraps wrapped keys.
+    VerifyKeys {
+        /// Which.
+        options: VerifyOptions,
+    },
+    /// What becomes unreadable without a master key.
+    Impact {
+        /// Which.
+        name: MasterKeyName,
+    },
+    /// Copies the keyring.
+    BackUpKeyring {
+        /// To a file that does not exist; an absolute path.
+        to: PathBuf,
+    },
+    /// Destroys the key of an object, or all keys of a bucket.
+    Invalidate {
+        /// The bucket.
+        bucket: String,
+        /// The object; nothing: the bucket.
+        key: Option<String>,
+    },
+}
+
+/// What is heard of a command.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Event {
+    /// It goes on.
+    Progress(Progress),
+    /// It is done.
+    Done(Value),
+    /// It is not done.
+    Failed(String),
+}
+
+/// Does what a command says.
+async fn perform(store: &Arc<Store>, command: Command, on_progress: OnProgress<'_>) -> Result<Value, LifeError> {
+    let rotated = |row: crate::keyring::MasterKeyRow| serde_json::json!({ "alias": row.alias, "version": row.version, "id": row.id });
+    let done = match command {
+        Command::ListKeys => json(&life::list(store).await?),
+        Command::CreateKey { alias } => rotated(life::create(store, &alias).await?),
+        Command::RotateKey { alias } => rotated(life::rotate(store, &alias).await?),
+        Command::SetRotation { alias, days } => {
+            life::set_rotation(store, &alias, days.map(NonZeroU32::get)).await?;
+            serde_json::json!({ "alias": alias, "rotation_days": days })
+        }
+        Command::AdoptKey { name } => rotated(life::adopt(store, &name).await?),
+        Command::DisableKey { name } => rotated(life::disable(store, &name).await?),
+        Command::EnableKey { name } => rotated(life::enable(store, &name).await?),
+        Command::ScheduleDestruction { name, days } => rotated(life::schedule_destruction(store, &name, days).await?),
+        Command::CancelDestruction { name } => rotated(life::cancel_destruction(store, &name).await?),
+        Command::DestroyKey { name } => rotated(life::destroy(store, &name).await?),
+        Command::Rewrap { alias, options } => json(&life::rewrap(store, &alias, options, on_progress).await?),
+        Command::VerifyKeys { options } => json(&life::verify(store, options, on_progress).await?),
+        Command::Impact { name } => json(&life::impact(store, &name, on_progress).await?),
+        Command::BackUpKeyring { to } => {
+            life::back_up(store, &to).await?;
+            serde_json::json!({ "backup": to })
+        }
+        Command::Invalidate { bucket, key } => json(&life::invalidate(store, &bucket, key.as_deref()).await?),
+    };
+    Ok(done)
+}
+
+/// Reports hold nothing that JSON cannot say.
+fn json(report: &impl Serialize) -> Value {
+    serde_json::to_value(report).unwrap_or(Value::Null)
+}
+
+/// Does a command for somebody, and leaves the event.
+async fn perform_for(
+    store: &Arc<Store>,
+    uid: u32,
+    command: Command,
+    on_progress: OnProgress<'_>,
+) -> Result<Value, LifeError> {
+    let given = serde_json::to_string(&command).unwrap_or_default();
+    let outcome = perform(store, command, on_progress).await;
+    match &outcome {
+        Ok(_) => tracing::info!(target: "strongroom::audit", uid, command = given, result = "done", "administration"),
+        Err(error) => {
+            tracing::info!(target: "strongroom::audit", uid, command = given, result = %error, "administration");
+        }
+    }
+    outcome
+}

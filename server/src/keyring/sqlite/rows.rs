@@ -1,0 +1,123 @@
+//! How the rows of a keyring are read. A value of the wrong length or type is damage, never a default.
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, Params, Row};
+use strongroom_engine::{ContextDigest, KeyId, Kind};
+use strongroom_hsm::{Alias, MasterKeyId, Version, WrappedKey};
+
+use crate::error::KeyringError;
+use crate::id::SessionId;
+use crate::keyring::{AliasRow, KeyRow, MasterKeyRow, MasterKeyState, Tally};
+
+/// In the order that [`key_row`] reads.
+pub(super) const KEY_COLUMNS: &str = "id, kind, wrapped, context, session, parent";
+/// In the order that [`master_key_row`] reads.
+pub(super) const MASTER_KEY_COLUMNS: &str = "alias, version, id, current, canary, state, after_ms, created_ms, wraps";
+
+pub(super) fn key_row(row: &Row<'_>) -> Result<KeyRow, KeyringError> {
+    let wrapped = wrapped_key(row, 2)?;
+    if field::<[u8; 16]>(row, 5)? != *wrapped.master.as_bytes() {
+        return Err(KeyringError::Damaged("a wrapped key and its row name different master keys".to_owned()));
+    }
+    Ok(KeyRow {
+        id: KeyId::from_bytes(field(row, 0)?),
+        kind: kind(field(row, 1)?)?,
+        wrapped,
+        context: ContextDigest::from_bytes(field(row, 3)?),
+        session: SessionId::from_bytes(field(row, 4)?),
+    })
+}
+
+pub(super) fn master_key_row(row: &Row<'_>) -> Result<MasterKeyRow, KeyringError> {
+    Ok(MasterKeyRow {
+        alias: alias(row, 0)?,
+        version: Version(field(row, 1)?),
+        id: MasterKeyId::new(field(row, 2)?),
+        current: field(row, 3)?,
+        canary: wrapped_key(row, 4)?,
+        state: state(field(row, 5)?, count(row, 6)?)?,
+        created_ms: count(row, 7)?,
+        wraps: count(row, 8)?,
+    })
+}
+
+/// Of the columns alias, rotation_days.
+pub(super) fn alias_row(row: &Row<'_>) -> Result<AliasRow, KeyringError> {
+    Ok(AliasRow { alias: alias(row, 0)?, rotation_days: field(row, 1)? })
+}
+
+/// Of the columns parent, kind, count.
+pub(super) fn tally(row: &Row<'_>) -> Result<Tally, KeyringError> {
+    Ok(Tally { parent: MasterKeyId::new(field(row, 0)?), kind: kind(field(row, 1)?)?, count: count(row, 2)? })
+}
+
+/// As `state` and `after_ms` keep it.
+pub(super) fn state_numbers(state: MasterKeyState) -> (u8, i64) {
+    match state {
+        MasterKeyState::Enabled => (0, 0),
+        MasterKeyState::Disabled => (1, 0),
+        MasterKeyState::PendingDestruction { after_ms } => (2, integer(after_ms)),
+        MasterKeyState::Destroyed => (3, 0),
+    }
+}
+
+fn state(number: u8, after_ms: u64) -> Result<MasterKeyState, KeyringError> {
+    match number {
+        0 => Ok(MasterKeyState::Enabled),
+        1 => Ok(MasterKeyState::Disabled),
+        2 => Ok(MasterKeyState::PendingDestruction { after_ms }),
+        3 => Ok(MasterKeyState::Destroyed),
+        other => Err(KeyringError::Damaged(format!("a master key has state {other}"))),
+    }
+}
+
+/// As SQLite keeps it. Beyond 2^63 nothing that we count ever comes; it would be kept as the largest.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn count(row: &Row<'_>, index: usize) -> Result<u64, KeyringError> {
+    let number: i64 = field(row, index)?;
+    u64::try_from(number).map_err(|_| KeyringError::Damaged(format!("a column that counts holds {number}")))
+}
+
+fn alias(row: &Row<'_>, index: usize) -> Result<Alias, KeyringError> {
+    Alias::new(field::<String>(row, index)?).map_err(|error| KeyringError::Damaged(error.to_string()))
+}
+
+fn wrapped_key(row: &Row<'_>, index: usize) -> Result<WrappedKey, KeyringError> {
+    let bytes: Vec<u8> = field(row, index)?;
+    WrappedKey::decode(&bytes).map_err(|error| KeyringError::Damaged(error.to_string()))
+}
+
+/// The kinds that a keyring holds.
+fn kind(number: u8) -> Result<Kind, KeyringError> {
+    [Kind::DataKey, Kind::CatalogKey, Kind::StoreKey]
+        .into_iter()
+        .find(|kind| *kind as u8 == number)
+        .ok_or_else(|| KeyringError::Damaged(format!("a wrapped key has kind {number}")))
+}
+
+pub(super) fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, KeyringError>,
+) -> Result<Vec<T>, KeyringError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push(read(row)?);
+    }
+    Ok(all)
+}
+
+pub(super) fn change(connection: &Connection, sql: &str, parameters: impl Params) -> Result<(), KeyringError> {
+    connection.prepare_cached(sql)?.execute(parameters)?;
+    Ok(())
+}
+
+pub(super) fn field<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, KeyringError> {
+    Ok(row.get(index)?)
+}

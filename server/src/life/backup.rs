@@ -1,0 +1,95 @@
+//! Copies of the keyring: made while it is in use, and brought back without bringing back what was erased.
+//!
+//! A copy holds wrapped keys only: without the token it opens nothing. Erasing is complete when the last copy that holds
+//! the key is gone, or was restored by [`restore`], which erases again what the catalog no longer names.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use strongroom_engine::Kind;
+
+use super::{LifeError, PAGE};
+use crate::catalog::{Catalog, Condemnation};
+use crate::error::OpError;
+use crate::keyring::{Keyring as _, KeyringAdmin as _, SqliteKeyring};
+use crate::store::Store;
+
+/// Writes a copy of the keyring to a file that does not exist yet.
+///
+/// # Errors
+/// The keyring's, with the path.
+pub async fn back_up(store: &Store, to: &Path) -> Result<(), LifeError> {
+    Ok(store.keyring.back_up(to).await?)
+}
+
+/// What a restore did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// Wrapped keys that are back.
+    pub kept: u64,
+    /// Wrapped keys that had been erased since the copy was made, and are erased again.
+    pub erased_again: u64,
+}
+
+/// Puts the copy `from` in the place of the keyring `to`, of the store that `catalog` belongs to. Nobody may have the
+/// keyring open. Until the copy is whole and what was erased is erased again, nothing stands in its place.
+///
+/// # Errors
+/// [`LifeError::NotNow`] if there is a keyring already, or the copy is of another store.
+pub async fn restore(from: &Path, to: &Path, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
+    let exists = to.try_exists().map_err(|error| on(to, &error))?;
+    if exists {
+        let text = format!("{} is there: move it away first; keys made since the copy are in it alone", to.display());
+        return Err(LifeError::NotNow(text));
+    }
+    let mut unfinished = to.as_os_str().to_owned();
+    unfinished.push(".restoring");
+    let unfinished = PathBuf::from(unfinished);
+    remove_if_there(&unfinished)?;
+    SqliteKeyring::copy(from, &unfinished).await?;
+    let copy = SqliteKeyring::open(&unfinished)?;
+    let restored = without_erased(&copy, catalog).await;
+    // Closes the file, so that it is whole without a log beside it.
+    drop(copy);
+    let restored = restored.inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
+    std::fs::rename(&unfinished, to).map_err(|error| on(to, &error))?;
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| on(folder, &error))?;
+    Ok(restored)
+}
+
+/// Erases what no catalog row names, and what was destroyed on purpose.
+async fn without_erased(copy: &SqliteKeyring, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
+    let identity = copy.identity().await?.map(|identity| identity.store);
+    if identity.is_none() || identity != catalog.store().await? {
+        return Err(LifeError::NotNow("the copy and the catalog belong to different stores".to_owned()));
+    }
+    let (mut restored, mut after) = (Restored { kept: 0, erased_again: 0 }, None);
+    loop {
+        let ids = copy.ids(after, PAGE).await?;
+        let Some(last) = ids.last().copied() else { return Ok(restored) };
+        after = Some(last);
+        let named = catalog.named(ids.iter().copied().map(Condemnation::Key).collect()).await?;
+        let destroyed = catalog.destroyed(ids.clone()).await?;
+        let mut erased = Vec::new();
+        for id in ids {
+            let is_store_key = copy.row(id).await?.is_some_and(|row| row.kind == Kind::StoreKey);
+            let stays = is_store_key || (named.contains(&Condemnation::Key(id)) && !destroyed.contains(&id));
+            if stays { restored.kept += 1 } else { erased.push(id) }
+        }
+        restored.erased_again += erased.len() as u64;
+        copy.erase(erased).await?;
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), LifeError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(on(path, &error)),
+    }
+}
+
+fn on(path: &Path, error: &std::io::Error) -> LifeError {
+    LifeError::Store(OpError::Unavailable(format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,221 @@
+//! The life of master keys: made, shown, rotated, disabled, destroyed; and the wrapped keys under them moved, checked,
+//! counted, copied and destroyed for good.
+//!
+//! Everything here is an administrator's, or a job's that serves one. The keyring decides, by compare-and-set; the token
+//! follows; the provider of this process is told last. So a crash anywhere leaves at most a key on the token that the
+//! keyring does not know, which wraps nothing, and which `keys list` shows.
+
+mod backup;
+mod impact;
+mod invalidate;
+mod name;
+mod rewrap;
+mod rotate;
+mod state;
+mod verify;
+
+use serde::{Deserialize, Serialize};
+use strongroom_engine::KeyId;
+use strongroom_hsm::{Alias, KeyError, KnownKey, MasterKeyId, Version};
+
+use crate::error::{KeyringError, OpError};
+use crate::keyring::{KeyRow, MasterKeyRow, MasterKeyState};
+use crate::store::Store;
+
+pub use backup::{Restored, back_up, restore};
+pub use impact::{Impact, LostObject, impact};
+pub use invalidate::{Invalidated, invalidate};
+pub use name::{InvalidName, MasterKeyName};
+pub use rewrap::{RewrapOptions, Rewrapped, rewrap};
+pub use rotate::{WRAPS_MAX, adopt, create, rotate, set_rotation};
+pub use state::{cancel_destruction, destroy, disable, enable, schedule_destruction};
+pub use verify::{Unreadable, Verified, VerifyOptions, verify};
+
+/// Why an administrator's command did nothing, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// Correct the name.
+    #[error("there is no master key {0}: `strongroom keys list` shows all")]
+    NoSuchKey(String),
+    /// Name another.
+    #[error("alias {0} exists already: rotate it to make a new version")]
+    AliasExists(Alias),
+    /// Another node did the same at the same moment, or the key is in another state: look, then decide.
+    #[error("{0}: list the keys and see whether that is what you want")]
+    Conflict(String),
+    /// Do something else first.
+    #[error("{0}")]
+    NotNow(String),
+    /// As the HSM says.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// As the keyring says.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// As the store says.
+    #[error(transparent)]
+    Store(#[from] OpError),
+}
+
+impl From<crate::error::CatalogError> for LifeError {
+    fn from(error: crate::error::CatalogError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// How far long work has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// So many are done.
+    pub done: u64,
+    /// Of so many, as far as is known.
+    pub total: u64,
+}
+
+/// Hears of progress.
+pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// One version of a master key, as it is shown to people and scripts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VersionReport {
+    /// Its alias.
+    pub alias: Alias,
+    /// Its version.
+    pub version: Version,
+    /// CKA_ID, in hexadecimal.
+    pub id: MasterKeyId,
+    /// Whether it wraps.
+    pub current: bool,
+    /// `enabled`, `disabled`, `pending-destruction`, `destroyed`, or `unknown-to-keyring`.
+    pub state: String,
+    /// Where destruction is pending: the earliest time, milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub destroy_after_ms: Option<u64>,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+    /// How many wrapped keys lie under it.
+    pub wrapped: u64,
+    /// How many wraps processes have set aside: at least as many as were made. It is rotated before 2^32.
+    pub wraps: u64,
+    /// A new version comes by itself so many days after this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rotation_days: Option<u32>,
+}
+
+/// Every version of every master key, those that lie on the token and are not known to the keyring included, as far as
+/// the token can be asked.
+///
+/// # Errors
+/// The keyring's.
+pub async fn list(store: &Store) -> Result<Vec<VersionReport>, LifeError> {
+    let rows = store.keyring.master_keys().await?;
+    let tally = store.keyring.tally().await?;
+    let settings = store.keyring.aliases().await?;
+    let mut reports: Vec<VersionReport> = rows
+        .iter()
+        .map(|row| VersionReport {
+            alias: row.alias.clone(),
+            version: row.version,
+            id: row.id,
+            current: row.current,
+            state: state_name(row.state).to_owned(),
+            destroy_after_ms: match row.state {
+                MasterKeyState::PendingDestruction { after_ms } => Some(after_ms),
+                _ => None,
+            },
+            created_ms: row.created_ms,
+            wrapped: tally.iter().filter(|tally| tally.parent == row.id).map(|tally| tally.count).sum(),
+            wraps: row.wraps,
+            rotation_days: settings.iter().find(|own| own.alias == row.alias).and_then(|own| own.rotation_days),
+        })
+        .collect();
+    // The keyring answers also while the HSM is away.
+    let on_token = store.masters.list_master_keys().await.unwrap_or_default();
+    for key in on_token.into_iter().filter(|key| rows.iter().all(|row| row.id != key.id)) {
+        reports.push(VersionReport {
+            alias: key.alias,
+            version: key.version,
+            id: key.id,
+            current: false,
+            state: "unknown-to-keyring".to_owned(),
+            destroy_after_ms: None,
+            created_ms: 0,
+            wrapped: 0,
+            wraps: 0,
+            rotation_days: None,
+        });
+    }
+    Ok(reports)
+}
+
+fn state_name(state: MasterKeyState) -> &'static str {
+    match state {
+        MasterKeyState::Enabled => "enabled",
+        MasterKeyState::Disabled => "disabled",
+        MasterKeyState::PendingDestruction { .. } => "pending-destruction",
+        MasterKeyState::Destroyed => "destroyed",
+    }
+}
+
+/// As the keyring keeps a version that the provider has just made.
+pub fn row(known: KnownKey, created_ms: u64) -> MasterKeyRow {
+    MasterKeyRow {
+        alias: known.alias,
+        version: known.version,
+        id: known.id,
+        current: known.current,
+        canary: known.canary,
+        state: MasterKeyState::Enabled,
+        created_ms,
+        wraps: 0,
+    }
+}
+
+/// As the provider is told of it; nothing of what was destroyed.
+pub fn known(row: MasterKeyRow) -> Option<KnownKey> {
+    let enabled = row.state == MasterKeyState::Enabled;
+    (row.state != MasterKeyState::Destroyed).then_some(KnownKey {
+        alias: row.alias,
+        version: row.version,
+        id: row.id,
+        canary: row.canary,
+        current: row.current,
+        enabled,
+    })
+}
+
+/// The wrapped keys of the whole keyring, page by page in the order of their ids.
+struct Walk<'a> {
+    store: &'a Store,
+    after: Option<KeyId>,
+}
+
+/// Rows read at once.
+const PAGE: usize = 256;
+
+impl<'a> Walk<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self { store, after: None }
+    }
+
+    /// The next ids; none at the end.
+    async fn next(&mut self) -> Result<Vec<KeyId>, KeyringError> {
+        let ids = self.store.keyring.ids(self.after, PAGE).await?;
+        self.after = ids.last().copied().or(self.after);
+        Ok(ids)
+    }
+}
+
+/// How many wrapped keys the keyring holds.
+async fn total(store: &Store) -> Result<u64, KeyringError> {
+    Ok(store.keyring.tally().await?.iter().map(|tally| tally.count).sum())
+}
+
+/// `data`, `catalog` or `store`: what a wrapped key is, for people.
+fn kind_name(row: &KeyRow) -> &'static str {
+    match row.kind {
+        strongroom_engine::Kind::CatalogKey => "catalog",
+        strongroom_engine::Kind::StoreKey => "store",
+        _ => "data",
+    }
+}

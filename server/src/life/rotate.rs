@@ -1,0 +1,119 @@
+//! New aliases, new versions, and versions that were found on the token.
+
+use std::time::Duration;
+
+use strongroom_hsm::{Alias, CreatedKey, MasterKeyId, Version};
+use tracing::{info, warn};
+
+use super::{LifeError, MasterKeyName, row};
+use crate::error::KeyringError;
+use crate::keyring::{AliasRow, MasterKeyRow};
+use crate::store::Store;
+
+/// From so many wraps on, a new version is made without being asked: half of what random IVs allow (SP 800-38D).
+pub const WRAPS_MAX: u64 = 1 << 31;
+
+/// Requests that chose the old version before they heard of the new one have ended by then.
+const RETIRE_AFTER: Duration = Duration::from_secs(60);
+
+/// Makes the first version of a new alias.
+///
+/// # Errors
+/// [`LifeError::AliasExists`]; the HSM's.
+pub async fn create(store: &Store, alias: &Alias) -> Result<MasterKeyRow, LifeError> {
+    let rows = store.keyring.master_keys().await?;
+    if rows.iter().any(|row| row.alias == *alias) {
+        return Err(LifeError::AliasExists(alias.clone()));
+    }
+    new_version(store, alias, &rows).await
+}
+
+/// Makes a new version of an alias, which wraps from now on. Older ones unwrap what lies under them.
+///
+/// # Errors
+/// [`LifeError::Conflict`] if another node rotated at the same moment; the HSM's.
+pub async fn rotate(store: &Store, alias: &Alias) -> Result<MasterKeyRow, LifeError> {
+    let rows = store.keyring.master_keys().await?;
+    if rows.iter().all(|row| row.alias != *alias) {
+        return Err(LifeError::NoSuchKey(alias.to_string()));
+    }
+    new_version(store, alias, &rows).await
+}
+
+/// How often an alias is rotated by itself: `None` for never, but for the wrap limit.
+///
+/// # Errors
+/// [`LifeError::NoSuchKey`]; the keyring's.
+pub async fn set_rotation(store: &Store, alias: &Alias, days: Option<u32>) -> Result<(), LifeError> {
+    if store.keyring.master_keys().await?.iter().all(|row| row.alias != *alias) {
+        return Err(LifeError::NoSuchKey(alias.to_string()));
+    }
+    Ok(store.keyring.set_alias(AliasRow { alias: alias.clone(), rotation_days: days }).await?)
+}
+
+/// Takes up a version that the token holds and the keyring does not know, as after a restore: it wraps from now on.
+///
+/// # Errors
+/// [`LifeError::NoSuchKey`]; [`LifeError::Conflict`]; the HSM's.
+pub async fn adopt(store: &Store, name: &MasterKeyName) -> Result<MasterKeyRow, LifeError> {
+    let rows = store.keyring.master_keys().await?;
+    let unknown = |id: &MasterKeyId| rows.iter().all(|row| row.id != *id);
+    let mut found: Vec<_> = store.masters.list_master_keys().await?;
+    found.retain(|key| {
+        key.alias == name.alias && name.version.is_none_or(|version| version == key.version) && unknown(&key.id)
+    });
+    let newest = found.into_iter().max_by_key(|key| key.version);
+    let newest = newest.ok_or_else(|| LifeError::NoSuchKey(format!("{name} that only the token knows")))?;
+    let adopted = store.masters.adopt_master_key(&newest.id).await?;
+    take_up(store, adopted, &rows).await
+}
+
+/// A version number that neither the keyring nor the token has seen is made, and put to use.
+async fn new_version(store: &Store, alias: &Alias, rows: &[MasterKeyRow]) -> Result<MasterKeyRow, LifeError> {
+    let on_token = store.masters.list_master_keys().await?;
+    let known = rows.iter().filter(|row| row.alias == *alias).map(|row| row.version);
+    let seen = on_token.iter().filter(|key| key.alias == *alias).map(|key| key.version);
+    let version = Version(known.chain(seen).max().map_or(1, |version| version.0 + 1));
+    let created = store.masters.create_master_key(alias, version).await?;
+    (store.force_token)()?;
+    let id = created.id;
+    match take_up(store, created, rows).await {
+        // Only what we made ourselves is destroyed, by its own name.
+        Err(LifeError::Conflict(why)) => {
+            store.masters.destroy_master_key(alias, version, &id).await?;
+            Err(LifeError::Conflict(why))
+        }
+        outcome => outcome,
+    }
+}
+
+/// The compare-and-set that decides; afterwards this node uses the version.
+async fn take_up(store: &Store, made: CreatedKey, rows: &[MasterKeyRow]) -> Result<MasterKeyRow, LifeError> {
+    let old = rows.iter().find(|row| row.alias == made.alias && row.current).map(|row| row.id);
+    let new = row(made.into_known(true), store.clock.now_ms());
+    match store.keyring.add_version(new.clone(), old).await {
+        Ok(()) => {}
+        Err(KeyringError::Conflict) => {
+            store.keys.refresh().await?;
+            return Err(LifeError::Conflict(format!("another node rotated {} at the same moment", new.alias)));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    store.keys.refresh().await?;
+    info!(alias = %new.alias, version = %new.version, id = %new.id, "this version of the master key wraps from now on");
+    if let Some(old) = old {
+        retire_later(store, old);
+    }
+    Ok(new)
+}
+
+/// The token itself keeps an old version from wrapping, once no request can have chosen it.
+fn retire_later(store: &Store, id: MasterKeyId) {
+    let masters = store.masters.clone();
+    store.run_beside(async move {
+        tokio::time::sleep(RETIRE_AFTER).await;
+        if let Err(error) = masters.retire_master_key(&id).await {
+            warn!(%id, %error, "the token keeps letting an old version wrap; the keyring does not");
+        }
+    });
+}

@@ -1,0 +1,92 @@
+//! Unwraps wrapped keys, all or a sample of them, and says which cannot be.
+
+use futures::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+use strongroom_engine::KeyId;
+use strongroom_hsm::KeyError;
+
+use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
+use crate::error::KeyringError;
+use crate::store::Store;
+
+/// Unwraps under way at a time.
+const AT_ONCE: usize = 4;
+
+/// What is verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct VerifyOptions {
+    /// Only every so many-th key, and the store key; every one where nothing is said.
+    pub sample: Option<std::num::NonZeroU32>,
+}
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Verified {
+    /// Unwrapped.
+    pub readable: u64,
+    /// Left out of the sample, or erased meanwhile.
+    pub skipped: u64,
+    /// Those that cannot be unwrapped.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A wrapped key that cannot be unwrapped.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its id, in hexadecimal.
+    pub key_id: String,
+    /// `data`, `catalog` or `store`; `unknown` where the row itself cannot be read.
+    pub kind: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Unwraps every wrapped key, or every so many-th.
+///
+/// # Errors
+/// The keyring's; [`KeyError::Away`] where the HSM is away, since nothing can be said then.
+pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgress<'_>) -> Result<Verified, LifeError> {
+    let step = options.sample.map_or(1, std::num::NonZeroU32::get);
+    let (total, mut found, mut number) = (total(store).await?, Verified::default(), 0_u32);
+    let mut walk = Walk::new(store);
+    loop {
+        let ids = walk.next().await?;
+        if ids.is_empty() {
+            return Ok(found);
+        }
+        let wanted: Vec<KeyId> = ids
+            .iter()
+            .copied()
+            .filter(|_| {
+                number = (number + 1) % step;
+                step == 1 || number == 1
+            })
+            .collect();
+        found.skipped += (ids.len() - wanted.len()) as u64;
+        let mut outcomes = stream::iter(wanted).map(|id| one(store, id)).buffer_unordered(AT_ONCE);
+        while let Some(outcome) = outcomes.next().await {
+            match outcome? {
+                None => found.readable += 1,
+                Some(unreadable) => found.unreadable.push(unreadable),
+            }
+        }
+        let done = found.readable + found.skipped + found.unreadable.len() as u64;
+        on_progress(Progress { done, total: total.max(done) });
+    }
+}
+
+async fn one(store: &Store, id: KeyId) -> Result<Option<Unreadable>, LifeError> {
+    let unreadable = |kind: &str, why: String| Unreadable { key_id: id.to_string(), kind: kind.to_owned(), why };
+    let row = match store.keyring.row(id).await {
+        Ok(Some(row)) => row,
+        // Erased since its id was read.
+        Ok(None) => return Ok(None),
+        Err(KeyringError::Damaged(why)) => return Ok(Some(unreadable("unknown", why))),
+        Err(error) => return Err(error.into()),
+    };
+    match store.keys.unwrap(&row).await {
+        Ok(_) => Ok(None),
+        Err(error @ KeyError::Away { .. }) => Err(error.into()),
+        Err(error) => Ok(Some(unreadable(kind_name(&row), error.to_string()))),
+    }
+}
