@@ -115,7 +115,7 @@ impl From<MasterKeyId> for String {
 
 impl MasterKeyId {
     /// From the bytes of a CKA_ID.
-    pub fn new(bytes: [u8; 16]) -> Self {
+    pub const fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

@@ -32,14 +32,10 @@ macro_rules! catalog_suite {
             $crate::catalog_suite::what_was_condemned_is_never_named_again as what_was_condemned_is_never_named_again,
             $crate::catalog_suite::a_commit_that_expects_something_else_is_a_conflict as a_commit_that_expects_something_else_is_a_conflict,
             $crate::catalog_suite::a_version_needs_its_bucket as a_version_needs_its_bucket,
-            $crate::catalog_suite::a_part_replaces_and_condemns_the_one_of_its_number as a_part_replaces_and_condemns_the_one_of_its_number,
-            $crate::catalog_suite::complete_keeps_the_chosen_parts_and_condemns_the_rest as complete_keeps_the_chosen_parts_and_condemns_the_rest,
-            $crate::catalog_suite::complete_refuses_parts_that_changed_and_leaves_the_upload_open as complete_refuses_parts_that_changed_and_leaves_the_upload_open,
-            $crate::catalog_suite::a_displaced_multipart_version_condemns_one_key_and_every_part as a_displaced_multipart_version_condemns_one_key_and_every_part,
-            $crate::catalog_suite::of_complete_and_abort_exactly_one_wins as of_complete_and_abort_exactly_one_wins,
             $crate::catalog_suite::of_many_that_create_one_key_exactly_one_wins as of_many_that_create_one_key_exactly_one_wins,
             $crate::catalog_suite::many_at_once_are_all_there_when_opened_again as many_at_once_are_all_there_when_opened_again,
             $crate::catalog_suite::the_condemned_list_is_worked_off_by_place as the_condemned_list_is_worked_off_by_place,
+            $crate::catalog_suite::a_key_that_was_destroyed_stays_destroyed as a_key_that_was_destroyed_stays_destroyed,
         }
     };
 }
@@ -47,7 +43,7 @@ macro_rules! catalog_suite {
 const SESSION: SessionId = SessionId::from_bytes([0x5e; 16]);
 
 /// A name that no other number has.
-fn id<T>(number: u64) -> Id<T> {
+pub(crate) fn id<T>(number: u64) -> Id<T> {
     Id::from_bytes(u128::from(number).to_be_bytes())
 }
 
@@ -95,12 +91,12 @@ pub fn upload(bucket: BucketId, key: &str, number: u64) -> UploadRow {
     }
 }
 
-fn part(number: u16, blob_number: u64) -> PartRow {
+pub(crate) fn part(number: u16, blob_number: u64) -> PartRow {
     PartRow { number, created_ms: blob_number, blob: blob(blob_number), record: vec![9; 80] }
 }
 
 /// The version that an upload becomes.
-fn completed(upload: &UploadRow) -> VersionRow {
+pub(crate) fn completed(upload: &UploadRow) -> VersionRow {
     VersionRow {
         bucket: upload.bucket,
         key: upload.key.clone(),
@@ -113,12 +109,12 @@ fn completed(upload: &UploadRow) -> VersionRow {
     }
 }
 
-fn what(condemned: &[Condemned]) -> Vec<Condemnation> {
+pub(crate) fn what(condemned: &[Condemned]) -> Vec<Condemnation> {
     condemned.iter().map(|one| one.what).collect()
 }
 
 /// As [`what`], for comparing where the order is nobody's business.
-fn names(condemned: &[Condemned]) -> BTreeSet<Vec<u8>> {
+pub(crate) fn names(condemned: &[Condemned]) -> BTreeSet<Vec<u8>> {
     what(condemned).iter().map(name).collect()
 }
 
@@ -129,7 +125,7 @@ fn name(what: &Condemnation) -> Vec<u8> {
     }
 }
 
-fn expected(blobs: &[u64], keys: &[u64]) -> BTreeSet<Vec<u8>> {
+pub(crate) fn expected(blobs: &[u64], keys: &[u64]) -> BTreeSet<Vec<u8>> {
     let blobs = blobs.iter().map(|number| name(&Condemnation::Blob(blob(*number))));
     blobs.chain(keys.iter().map(|number| name(&Condemnation::Key(key_id(*number))))).collect()
 }
@@ -142,7 +138,7 @@ pub async fn with_bucket(catalog: &dyn Catalog) -> (SessionId, BucketId) {
     (SESSION, row.id)
 }
 
-fn check_conflict<T: std::fmt::Debug>(result: Result<T, CatalogError>) {
+pub(crate) fn check_conflict<T: std::fmt::Debug>(result: Result<T, CatalogError>) {
     assert!(matches!(result, Err(CatalogError::Conflict)), "{result:?}");
 }
 
@@ -348,112 +344,6 @@ pub async fn a_version_needs_its_bucket(open: Open<'_>) {
     assert!(matches!(lost, Err(CatalogError::NoSuchBucket)));
 }
 
-pub async fn a_part_replaces_and_condemns_the_one_of_its_number(open: Open<'_>) {
-    let catalog = open();
-    let (session, bucket_id) = with_bucket(&*catalog).await;
-    let row = upload(bucket_id, "k", 10);
-    catalog.create_upload(session, row.clone()).await.unwrap();
-    for (number, blob_number) in [(10_000, 11), (1, 12), (2, 13)] {
-        let condemned = catalog.put_part(session, row.write_id, part(number, blob_number)).await.unwrap();
-        assert_eq!(condemned, []);
-    }
-    let condemned = catalog.put_part(session, row.write_id, part(1, 14)).await.unwrap();
-    assert_eq!(what(&condemned), [Condemnation::Blob(blob(12))]);
-    assert_eq!(catalog.parts(row.write_id, 0, 2).await.unwrap(), [part(1, 14), part(2, 13)]);
-    assert_eq!(catalog.parts(row.write_id, 2, 2).await.unwrap(), [part(10_000, 11)]);
-    let unknown = catalog.put_part(session, id(404), part(1, 15)).await;
-    assert!(matches!(unknown, Err(CatalogError::NoSuchUpload)));
-}
-
-pub async fn complete_keeps_the_chosen_parts_and_condemns_the_rest(open: Open<'_>) {
-    let catalog = open();
-    let (session, bucket_id) = with_bucket(&*catalog).await;
-    catalog.put_version(session, version(bucket_id, "k", 5), Expect::Anything).await.unwrap();
-    let row = upload(bucket_id, "k", 10);
-    catalog.create_upload(session, row.clone()).await.unwrap();
-    for number in 1..=4 {
-        catalog.put_part(session, row.write_id, part(number, 20 + u64::from(number))).await.unwrap();
-    }
-    let chosen = vec![part(2, 22), part(4, 24)];
-    let condemned = catalog.complete_upload(session, completed(&row), chosen.clone(), Expect::Anything).await.unwrap();
-    assert_eq!(names(&condemned), expected(&[5, 21, 23], &[5]));
-    assert_eq!(catalog.version(bucket_id, "k").await.unwrap(), Some(completed(&row)));
-    assert_eq!(catalog.parts(row.write_id, 0, 9).await.unwrap(), chosen);
-    assert_eq!(catalog.upload(bucket_id, "k", row.write_id).await.unwrap(), None);
-    let again = catalog.complete_upload(session, completed(&row), chosen, Expect::Anything).await;
-    assert!(matches!(again, Err(CatalogError::NoSuchUpload)));
-    let late = catalog.put_part(session, row.write_id, part(5, 25)).await;
-    assert!(matches!(late, Err(CatalogError::NoSuchUpload)));
-}
-
-pub async fn complete_refuses_parts_that_changed_and_leaves_the_upload_open(open: Open<'_>) {
-    let catalog = open();
-    let (session, bucket_id) = with_bucket(&*catalog).await;
-    let row = upload(bucket_id, "k", 10);
-    catalog.create_upload(session, row.clone()).await.unwrap();
-    catalog.put_part(session, row.write_id, part(1, 11)).await.unwrap();
-    catalog.put_part(session, row.write_id, part(2, 12)).await.unwrap();
-    let resealed = PartRow { record: vec![1], ..part(1, 11) };
-    for stale in [vec![part(1, 99)], vec![resealed], vec![part(1, 11), part(3, 13)]] {
-        check_conflict(catalog.complete_upload(session, completed(&row), stale, Expect::Anything).await);
-    }
-    let parts = vec![part(1, 11)];
-    let expects = Expect::Unchanged(id(404), 0);
-    check_conflict(catalog.complete_upload(session, completed(&row), parts.clone(), expects).await);
-    let elsewhere = VersionRow { key: "other".to_owned(), ..completed(&row) };
-    let elsewhere = catalog.complete_upload(session, elsewhere, parts, Expect::Anything).await;
-    assert!(matches!(elsewhere, Err(CatalogError::NoSuchUpload)));
-    assert_eq!(catalog.condemned(0, 9).await.unwrap(), []);
-    assert_eq!(catalog.parts(row.write_id, 0, 9).await.unwrap(), [part(1, 11), part(2, 12)]);
-    assert_eq!(catalog.upload(bucket_id, "k", row.write_id).await.unwrap(), Some(row));
-}
-
-pub async fn a_displaced_multipart_version_condemns_one_key_and_every_part(open: Open<'_>) {
-    let catalog = open();
-    let (session, bucket_id) = with_bucket(&*catalog).await;
-    let row = upload(bucket_id, "k", 10);
-    catalog.create_upload(session, row.clone()).await.unwrap();
-    let parts: Vec<PartRow> = (1..=3).map(|number| part(number, 20 + u64::from(number))).collect();
-    for part in &parts {
-        catalog.put_part(session, row.write_id, part.clone()).await.unwrap();
-    }
-    catalog.complete_upload(session, completed(&row), parts, Expect::Anything).await.unwrap();
-    let condemned = catalog.put_version(session, version(bucket_id, "k", 30), Expect::Anything).await.unwrap();
-    assert_eq!(names(&condemned), expected(&[21, 22, 23], &[10]));
-    assert_eq!(condemned.len(), 4);
-    assert_eq!(catalog.parts(row.write_id, 0, 9).await.unwrap(), []);
-}
-
-pub async fn of_complete_and_abort_exactly_one_wins(open: Open<'_>) {
-    let catalog = open();
-    let (session, bucket_id) = with_bucket(&*catalog).await;
-    for round in 0..20 {
-        let number = 1000 + round * 10;
-        let row = upload(bucket_id, &format!("k{round}"), number);
-        let one = part(1, number + 1);
-        catalog.create_upload(session, row.clone()).await.unwrap();
-        catalog.put_part(session, row.write_id, one.clone()).await.unwrap();
-        let abort = catalog.abort_upload(session, bucket_id, &row.key, row.write_id);
-        let complete = catalog.complete_upload(session, completed(&row), vec![one], Expect::Anything);
-        // Whoever is polled first is queued first: each side gets its rounds.
-        let (completed, aborted) = if round % 2 == 0 {
-            tokio::join!(complete, abort)
-        } else {
-            let (aborted, completed) = tokio::join!(abort, complete);
-            (completed, aborted)
-        };
-        let visible = catalog.version(bucket_id, &row.key).await.unwrap().is_some();
-        match (completed, aborted) {
-            (Ok(condemned), Err(CatalogError::NoSuchUpload)) => assert!(visible && condemned.is_empty()),
-            (Err(CatalogError::NoSuchUpload), Ok(condemned)) => {
-                assert!(!visible);
-                assert_eq!(names(&condemned), expected(&[number + 1], &[number]));
-            }
-            other => panic!("not exactly one: {other:?}"),
-        }
-    }
-}
-
 pub async fn of_many_that_create_one_key_exactly_one_wins(open: Open<'_>) {
     let catalog = open();
     let (session, bucket_id) = with_bucket(&*catalog).await;
@@ -510,4 +400,16 @@ pub async fn the_condemned_list_is_worked_off_by_place(open: Open<'_>) {
     catalog.delete_version(session, bucket_id, "k", Expect::Anything).await.unwrap();
     catalog.removed(session, places).await.unwrap();
     assert_eq!(catalog.condemned(0, 99).await.unwrap().len(), 2);
+}
+
+pub async fn a_key_that_was_destroyed_stays_destroyed(open: Open<'_>) {
+    let catalog = open();
+    let (session, _) = with_bucket(&*catalog).await;
+    catalog.destroy_keys(session, vec![key_id(1), key_id(2)]).await.unwrap();
+    catalog.destroy_keys(session, vec![key_id(2)]).await.unwrap();
+    let asked = vec![key_id(1), key_id(2), key_id(3)];
+    assert_eq!(open().destroyed(asked).await.unwrap(), [key_id(1), key_id(2)]);
+    let closed = catalog.destroy_keys(SessionId::from_bytes([9; 16]), vec![key_id(3)]).await;
+    assert!(matches!(closed, Err(CatalogError::SessionClosed)));
+    assert_eq!(open().destroyed(vec![key_id(3)]).await.unwrap(), []);
 }

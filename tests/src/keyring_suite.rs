@@ -28,7 +28,7 @@ macro_rules! keyring_suite {
     };
 }
 
-const MASTER: [u8; 16] = [0xc7; 16];
+pub const MASTER: [u8; 16] = [0xc7; 16];
 
 pub fn key_id(number: u64) -> KeyId {
     KeyId::from_bytes(u128::from(number).to_be_bytes())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use strongroom_server::blob::{BlobStore, FolderStore};
 use strongroom_server::catalog::{Catalog, SqliteCatalog};
-use strongroom_server::keyring::{Keyring, SqliteKeyring};
+use strongroom_server::keyring::{Keyring, KeyringAdmin, SqliteKeyring};
 
 /// A folder that lives as long as the function that opens something in it.
 fn in_new_folder<T: ?Sized>(open: impl Fn(&Path) -> Arc<T>) -> impl Fn() -> Arc<T> {
@@ -20,6 +20,10 @@ fn sqlite_catalog(folder: &Path) -> Arc<dyn Catalog> {
 }
 
 fn sqlite_keyring(folder: &Path) -> Arc<dyn Keyring> {
+    Arc::new(SqliteKeyring::open(&folder.join("keyring.sqlite")).unwrap())
+}
+
+fn sqlite_key_life(folder: &Path) -> Arc<dyn KeyringAdmin> {
     Arc::new(SqliteKeyring::open(&folder.join("keyring.sqlite")).unwrap())
 }
 
@@ -51,6 +55,7 @@ mod on_sqlite_catalog {
 
     strongroom_tests::catalog_suite!(in_new_folder(sqlite_catalog));
     strongroom_tests::listing_suite!(in_new_folder(sqlite_catalog));
+    strongroom_tests::upload_suite!(in_new_folder(sqlite_catalog));
 }
 
 mod on_sqlite_keyring {
@@ -59,9 +64,10 @@ mod on_sqlite_keyring {
 
     use strongroom_tests::keyring_suite::{founded, key_id, key_row};
 
-    use super::{files_with, in_new_folder, killed, sqlite_keyring};
+    use super::{files_with, in_new_folder, killed, sqlite_key_life, sqlite_keyring};
 
     strongroom_tests::keyring_suite!(in_new_folder(sqlite_keyring));
+    strongroom_tests::key_life_suite!(in_new_folder(sqlite_key_life));
 
     #[tokio::test]
     async fn no_byte_of_an_erased_key_is_in_any_file() {

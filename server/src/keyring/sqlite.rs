@@ -36,7 +36,7 @@ const VERSION: i32 = 2;
 const PAGE_LEN: u32 = 512;
 
 /// kind: [`strongroom_engine::Kind`] as a number. state: 0 enabled, 1 disabled, 2 pending destruction (after after_ms),
-/// 3 destroyed. wrapped, canary: a [`WrappedKey`], encoded. `wrapped` must stay the last column.
+/// 3 destroyed. wrapped, canary: a [`strongroom_hsm::WrappedKey`], encoded. `wrapped` must stay the last column.
 const SCHEMA: &str = "
 CREATE TABLE identity (
     only INTEGER PRIMARY KEY CHECK (only = 1),
