@@ -88,6 +88,8 @@ pub(crate) struct TokenKeys {
     known: KnownKeys,
     /// Known keys that were not to be found when this process was young.
     gone: HashSet<MasterKeyId>,
+    /// Keys that this process heard of after it began: not seeing one of them says nothing about the token.
+    learnt: HashSet<MasterKeyId>,
     /// When it opened the token, until the first call is answered.
     young: Option<Instant>,
     /// Aliases of which the token holds a later version than the keyring.
@@ -123,12 +125,14 @@ impl TokenKeys {
             habits,
             known: KnownKeys::default(),
             gone: HashSet::new(),
+            learnt: HashSet::new(),
             young: Some(Instant::now()),
             outgrown: HashSet::new(),
             looked: Instant::now(),
             generation: None,
         };
         keys.know(known, &mut notes);
+        keys.learnt.clear();
         keys.look_for_known(&mut notes)?;
         Ok((keys, OpenedToken { serial, patterns, notes }))
     }
@@ -142,6 +146,7 @@ impl TokenKeys {
             habits: Habits { aes: None, may_be_extractable: wanted.may_be_extractable },
             known: KnownKeys::default(),
             gone: HashSet::new(),
+            learnt: HashSet::new(),
             young: Some(Instant::now()),
             outgrown: HashSet::new(),
             looked: Instant::now(),
@@ -152,8 +157,10 @@ impl TokenKeys {
     /// Tells of keys that the keyring knows.
     pub(crate) fn know(&mut self, known: Vec<KnownKey>, notes: &mut Vec<String>) {
         // The caller tells of all of them: what is no longer among them is forgotten.
-        self.known = KnownKeys::default();
+        let before = std::mem::take(&mut self.known);
         self.known.register(known);
+        let new = self.known.as_slice().iter().map(|key| key.id).filter(|id| before.find(id).is_none());
+        self.learnt.extend(new);
         // Canaries may be others now: proofs are made anew.
         self.generation = None;
         self.outgrown = self.look_for_later_versions(notes);
@@ -244,7 +251,7 @@ impl TokenKeys {
                 // Modules that share a token between processes do not always notice what another has made. A process
                 // that begins does.
                 if failure == Failure::Call(KeyError::UnknownMasterKey { id: known.id })
-                    && self.young.is_none_or(|since| since.elapsed() > YOUTH)
+                    && (self.learnt.contains(&known.id) || self.young.is_none_or(|since| since.elapsed() > YOUTH))
                     && !self.gone.contains(&known.id)
                 {
                     let why = format!("master key {} is not seen, so a new worker looks for it", known.id);
