@@ -93,7 +93,11 @@ impl KeyfileKeys {
 
     fn own(&self, alias: &Alias) -> Result<(), KeyError> {
         let aliases = &self.0.aliases;
-        if aliases.is_empty() || aliases.contains(alias) { Ok(()) } else { Err(KeyError::NoSuchAlias { alias: alias.clone() }) }
+        if aliases.is_empty() || aliases.contains(alias) {
+            Ok(())
+        } else {
+            Err(KeyError::NoSuchAlias { alias: alias.clone() })
+        }
     }
 }
 

@@ -156,14 +156,17 @@ impl StoreArgs {
             if self.pin_file.is_none() && self.pin_credential.is_none() {
                 return Err(Failure::usage("where is the token's PIN? give --pin-file or --pin-credential"));
             }
-            settings("pkcs11", [
-                ("module", path_text(Some(module))?),
-                ("label", self.token_label.clone()),
-                ("serial", self.token_serial.clone()),
-                ("slot", slot),
-                ("pin-file", path_text(self.pin_file.as_deref())?),
-                ("pin-credential", self.pin_credential.clone()),
-            ])
+            settings(
+                "pkcs11",
+                [
+                    ("module", path_text(Some(module))?),
+                    ("label", self.token_label.clone()),
+                    ("serial", self.token_serial.clone()),
+                    ("slot", slot),
+                    ("pin-file", path_text(self.pin_file.as_deref())?),
+                    ("pin-credential", self.pin_credential.clone()),
+                ],
+            )
         } else if let Some(file) = &self.keyfile {
             let (file, passphrase) = (path_text(Some(file))?, path_text(self.passphrase_file.as_deref())?);
             settings("keyfile", [("file", file), ("passphrase-file", passphrase)])

@@ -146,16 +146,14 @@ impl Wrong {
 }
 
 /// One of `[[masters]]`: `name`, `kind`, `aliases`, and the options of its kind.
-fn provider(
-    mut table: BTreeMap<String, Spanned<Value>>,
-    at: usize,
-    folder: &Path,
-) -> Result<ProviderSettings, Wrong> {
+fn provider(mut table: BTreeMap<String, Spanned<Value>>, at: usize, folder: &Path) -> Result<ProviderSettings, Wrong> {
     let mut text = |field: &str| match table.remove(field) {
         Some(value) => {
             let at = value.span().start;
             let is_text = |value: Value| value.as_str().map(str::to_owned);
-            is_text(value.into_inner()).map(|text| (text, at)).ok_or_else(|| Wrong::new(at, format!("{field} is a text")))
+            is_text(value.into_inner())
+                .map(|text| (text, at))
+                .ok_or_else(|| Wrong::new(at, format!("{field} is a text")))
         }
         None => Err(Wrong::new(at, format!("masters need a {field}"))),
     };
@@ -208,8 +206,7 @@ fn as_text(value: Value) -> Option<String> {
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(flag) => Some(flag.to_string()),
         Value::Array(values) => {
-            let texts: Option<Vec<String>> =
-                values.into_iter().map(|one| one.as_str().map(str::to_owned)).collect();
+            let texts: Option<Vec<String>> = values.into_iter().map(|one| one.as_str().map(str::to_owned)).collect();
             texts.map(|texts| texts.join(","))
         }
         _ => None,

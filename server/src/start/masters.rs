@@ -62,7 +62,8 @@ pub(super) fn find(config: &ServeConfig, is_first_start: bool) -> Result<Found, 
 }
 
 /// What to say where nobody told.
-pub(crate) const NOT_TOLD: &str = "where are the master keys? give --config, --dev, --pkcs11-module and --token-label, or --keyfile";
+pub(crate) const NOT_TOLD: &str =
+    "where are the master keys? give --config, --dev, --pkcs11-module and --token-label, or --keyfile";
 
 /// What is not told and follows from the rest.
 fn complete(one: &mut ProviderSettings, config: &ServeConfig, is_first_start: bool) {
