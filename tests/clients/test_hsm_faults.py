@@ -20,7 +20,7 @@ from painted import painted
 from refusal import body, refused
 from server import BINARY, Server, children, poll
 from test_startup import check_refuses_to_start
-from tokens import SoftTokens
+from tokens import RemoteToken, SoftTokens
 
 BACK_WITHIN_S = 5
 DEVICE_ERROR, DEVICE_REMOVED = 0x30, 0x32
@@ -29,8 +29,8 @@ DEVICE_ERROR, DEVICE_REMOVED = 0x30, 0x32
 class Site:
     """A token, and servers on it."""
 
-    def __init__(self, tmp_path: Path, make_server):
-        self.soft = SoftTokens(tmp_path / "soft")
+    def __init__(self, tmp_path: Path, make_server, kind=SoftTokens):
+        self.soft = kind(tmp_path / "token")
         self.soft.make("store")
         self.pins = {self.soft.pin}
         self.folder = tmp_path
@@ -327,6 +327,39 @@ def at_once(count: int, act) -> list:
     return results
 
 
+# A token on another host
+
+
+@pytest.fixture
+def remote(tmp_path, make_server):
+    """A site whose token is kryoptic behind a p11-kit server."""
+    site = Site(tmp_path, make_server, RemoteToken)
+    yield site
+    site.check_pin_is_nowhere()
+    site.soft.kill()
+
+
+def test_a_remote_hsm_that_is_killed_and_started_is_used_again(remote):
+    server = fill(remote.server("--init").start())
+    remote.soft.kill()
+    server.await_trouble("hsm")
+    check_away(server)
+    remote.soft.start()
+    check_back(server)
+    remote.keys(server, "rotate", "default")
+    assert json.loads(remote.keys(server, "rewrap", "default").stdout)["failed"] == 0
+    check_all_read(server)
+
+
+def test_a_lost_connection_to_a_remote_hsm_is_made_again(remote):
+    server = fill(remote.server("--init").start())
+    connections = poll("the p11-kit server has a child for each worker", lambda: children(remote.soft.server.pid))
+    for connection in connections:
+        os.kill(connection, signal.SIGKILL)
+    poll("writes are taken again", lambda: put(server, "again") == 200, BACK_WITHIN_S)
+    check_back(server)
+
+
 # The keyring
 
 
@@ -442,7 +475,7 @@ def test_two_servers_that_rotate_at_once_agree_and_lose_nothing(site):
     shared = [text for name, path in places.items() for text in (f"--{name}", path)]
     second = site.server(*shared).start()
     second.credentials = first.credentials
-    rounds, made = 20, []
+    rounds, made = 100, []
     with Load([first, second]) as load:
         for _ in range(rounds):
             both = at_once(2, lambda number: site.keys((first, second)[number], "rotate", "default", code=None))
