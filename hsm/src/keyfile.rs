@@ -11,7 +11,7 @@ use crate::error::KeyError;
 use crate::provider::{
     Alias, CreatedKey, Health, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, TokenKey, Version,
 };
-use crate::providers::{Options, ProviderSettings, Start};
+use crate::providers::{Options, ProviderKind, ProviderSettings, Start};
 use crate::software::SoftwareKeys;
 use crate::wrapped::WrappedKey;
 use async_trait::async_trait;
@@ -30,7 +30,7 @@ pub struct KeyfileConfig {
     pub passphrase_file: PathBuf,
     /// Whether an absent file is made. Never where a keyring exists that was wrapped under it.
     pub may_make: bool,
-    /// The aliases whose master keys lie there; any other is refused.
+    /// The aliases whose master keys lie there; any other is refused. None named: all.
     pub aliases: Vec<Alias>,
 }
 
@@ -92,7 +92,12 @@ impl KeyfileKeys {
     }
 
     fn own(&self, alias: &Alias) -> Result<(), KeyError> {
-        if self.0.aliases.contains(alias) { Ok(()) } else { Err(KeyError::NoSuchAlias { alias: alias.clone() }) }
+        let aliases = &self.0.aliases;
+        if aliases.is_empty() || aliases.contains(alias) {
+            Ok(())
+        } else {
+            Err(KeyError::NoSuchAlias { alias: alias.clone() })
+        }
     }
 }
 
@@ -185,7 +190,10 @@ impl MasterKeyAdmin for KeyfileKeys {
 }
 
 /// For [`Providers`](crate::Providers): `file`, `passphrase-file`, and `make = true` for an absent file.
-pub(crate) fn start(settings: &ProviderSettings, start: &Start) -> Result<Arc<dyn MasterKeyAdmin>, KeyError> {
+pub(crate) const KIND: ProviderKind =
+    ProviderKind { name: "keyfile", paths: &["file", "passphrase-file"], others: &["make"], start };
+
+fn start(settings: &ProviderSettings, start: &Start) -> Result<Arc<dyn MasterKeyAdmin>, KeyError> {
     let mut options = Options::of(settings);
     let config = KeyfileConfig {
         file: options.path("file")?,

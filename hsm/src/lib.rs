@@ -43,7 +43,7 @@ pub use provider::{
     Alias, CreatedKey, Health, InvalidAlias, InvalidMasterKeyId, KeyKind, KnownKey, MasterKeyAdmin, MasterKeyId,
     MasterKeys, TokenKey, Version,
 };
-pub use providers::{ProviderSettings, Providers};
+pub use providers::{ProviderKind, ProviderSettings, Providers};
 pub use rung::{Rung, UnknownRung};
 pub use wire::Malformed;
 pub use worker::{Limits, ModuleConfig, Supervisor, WorkerCommand, run_worker};

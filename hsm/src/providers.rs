@@ -1,6 +1,6 @@
 //! Several providers of master keys at once, each alias naming its own.
 //!
-//! What stands above sees one provider. A new kind is one file with a function like [`StartFn`] and one line in [`KINDS`].
+//! What stands above sees one provider. A new kind is one file with a [`ProviderKind`] and one line in [`KINDS`].
 
 use crate::error::KeyError;
 use crate::provider::{
@@ -16,8 +16,37 @@ use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 use strongroom_engine::{ContextDigest, DataKey};
 
-/// Every kind of provider, by its name in the configuration.
-const KINDS: &[(&str, StartFn)] = &[("pkcs11", worker::start), ("keyfile", keyfile::start)];
+/// Every kind of provider.
+const KINDS: &[ProviderKind] = &[worker::KIND, keyfile::KIND];
+
+/// One kind of provider, and what a configuration may say of it.
+pub struct ProviderKind {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// Options that are paths.
+    pub paths: &'static [&'static str],
+    /// Every other option. One that ends in a dot stands for all that begin so.
+    pub others: &'static [&'static str],
+    pub(crate) start: StartFn,
+}
+
+impl ProviderKind {
+    /// The kind of this name.
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// The names of all.
+    pub fn names() -> Vec<&'static str> {
+        KINDS.iter().map(|kind| kind.name).collect()
+    }
+
+    /// Whether it has an option of this name.
+    pub fn knows(&self, option: &str) -> bool {
+        let is = |known: &&str| if known.ends_with('.') { option.starts_with(*known) } else { option == *known };
+        self.paths.contains(&option) || self.others.iter().any(is)
+    }
+}
 
 /// Makes a provider of its settings.
 pub(crate) type StartFn = fn(&ProviderSettings, &Start) -> Result<Arc<dyn MasterKeyAdmin>, KeyError>;
@@ -29,10 +58,21 @@ pub struct ProviderSettings {
     pub name: String,
     /// `pkcs11` or `keyfile`.
     pub kind: String,
-    /// Whose master keys lie there. No other provider may have one of them.
+    /// Whose master keys lie there. No other provider may have one of them. None named: all that no other names.
     pub aliases: Vec<Alias>,
     /// What the kind asks for; see docs/hsm.md. One that it does not know is refused.
     pub options: BTreeMap<String, String>,
+}
+
+impl ProviderSettings {
+    /// Whether the master keys of `alias` lie there, among `all` that are configured.
+    pub fn takes(&self, alias: &Alias, all: &[Self]) -> bool {
+        if self.aliases.is_empty() {
+            !all.iter().any(|other| other.aliases.contains(alias))
+        } else {
+            self.aliases.contains(alias)
+        }
+    }
 }
 
 /// What every provider starts with.
@@ -45,6 +85,8 @@ pub(crate) struct Start {
 pub struct Providers {
     all: Vec<(String, Arc<dyn MasterKeyAdmin>)>,
     by_alias: HashMap<Alias, usize>,
+    /// Has every alias that is not named.
+    rest: Option<usize>,
     /// Whose alias a known key has.
     by_id: RwLock<HashMap<MasterKeyId, usize>>,
 }
@@ -53,17 +95,16 @@ impl Providers {
     /// Starts each. Returns at once, also while an HSM is away; a keyfile takes some tenths of a second.
     ///
     /// # Errors
-    /// [`KeyError::Misconfigured`] for an unknown kind or option, or an alias with two providers.
+    /// [`KeyError::Misconfigured`] for an unknown kind or option, an alias with two providers, or two without aliases.
     pub fn start(settings: &[ProviderSettings], worker: &WorkerCommand, known: &[KnownKey]) -> Result<Self, KeyError> {
         let mut started = Vec::new();
         for one in settings {
-            let kind = KINDS.iter().find(|(name, _)| *name == one.kind).ok_or_else(|| {
-                let kinds: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
-                let (name, kind) = (&one.name, &one.kind);
-                KeyError::Misconfigured(format!("provider {name} is of kind {kind}: there are {}", kinds.join(", ")))
+            let kind = ProviderKind::by_name(&one.kind).ok_or_else(|| {
+                let (name, kind, kinds) = (&one.name, &one.kind, ProviderKind::names().join(", "));
+                KeyError::Misconfigured(format!("provider {name} is of kind {kind}: there are {kinds}"))
             })?;
-            let own = known.iter().filter(|key| one.aliases.contains(&key.alias)).cloned().collect();
-            let provider = kind.1(one, &Start { worker: worker.clone(), known: own })?;
+            let own = known.iter().filter(|key| one.takes(&key.alias, settings)).cloned().collect();
+            let provider = (kind.start)(one, &Start { worker: worker.clone(), known: own })?;
             started.push((one.name.clone(), one.aliases.clone(), provider));
         }
         let providers = Self::of(started)?;
@@ -74,11 +115,17 @@ impl Providers {
     /// Of providers that run already: name, aliases, provider.
     ///
     /// # Errors
-    /// [`KeyError::Misconfigured`] for an alias with two providers.
+    /// [`KeyError::Misconfigured`] for an alias with two providers, or two without aliases.
     pub fn of(providers: Vec<(String, Vec<Alias>, Arc<dyn MasterKeyAdmin>)>) -> Result<Self, KeyError> {
         let mut by_alias: HashMap<Alias, usize> = HashMap::new();
+        let mut rest: Option<usize> = None;
         let mut all: Vec<(String, Arc<dyn MasterKeyAdmin>)> = Vec::new();
         for (index, (name, aliases, provider)) in providers.into_iter().enumerate() {
+            if aliases.is_empty()
+                && let Some((other, _)) = rest.replace(index).and_then(|other| all.get(other))
+            {
+                return Err(KeyError::Misconfigured(format!("{other} and {name} both name no aliases: name them")));
+            }
             for alias in aliases {
                 if let Some(other) = by_alias.insert(alias.clone(), index).and_then(|other| all.get(other)) {
                     let other = &other.0;
@@ -89,7 +136,7 @@ impl Providers {
             }
             all.push((name, provider));
         }
-        Ok(Self { all, by_alias, by_id: RwLock::default() })
+        Ok(Self { all, by_alias, rest, by_id: RwLock::default() })
     }
 
     /// Name and health of each, for status pages.
@@ -104,14 +151,18 @@ impl Providers {
     fn note(&self, known: &[KnownKey]) {
         let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         for key in known {
-            if let Some(index) = self.by_alias.get(&key.alias) {
-                by_id.insert(key.id, *index);
+            if let Some(index) = self.index_of(&key.alias) {
+                by_id.insert(key.id, index);
             }
         }
     }
 
+    fn index_of(&self, alias: &Alias) -> Option<usize> {
+        self.by_alias.get(alias).copied().or(self.rest)
+    }
+
     fn of_alias(&self, alias: &Alias) -> Result<&Arc<dyn MasterKeyAdmin>, KeyError> {
-        let index = self.by_alias.get(alias).and_then(|index| self.all.get(*index));
+        let index = self.index_of(alias).and_then(|index| self.all.get(index));
         index.map(|(_, provider)| provider).ok_or_else(|| KeyError::NoSuchAlias { alias: alias.clone() })
     }
 
@@ -163,7 +214,7 @@ impl MasterKeyAdmin for Providers {
         self.note(&known);
         let mut shares: Vec<Vec<KnownKey>> = self.all.iter().map(|_| Vec::new()).collect();
         for key in known {
-            match self.by_alias.get(&key.alias).and_then(|index| shares.get_mut(*index)) {
+            match self.index_of(&key.alias).and_then(|index| shares.get_mut(index)) {
                 Some(share) => share.push(key),
                 None => tracing::error!(alias = %key.alias, "no provider is configured for an alias of the keyring"),
             }

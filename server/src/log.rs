@@ -39,6 +39,12 @@ impl std::str::FromStr for Directives {
     }
 }
 
+impl Default for Directives {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
 impl Directives {
     /// What a command that ends says: nothing but warnings.
     pub fn warnings() -> Self {

@@ -6,13 +6,14 @@
 //! nor keyring nor catalog, neither database where the other is there and the first start was complete.
 
 mod masters;
+mod serials;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strongroom_hsm::{Alias, KeyError, MasterKeys, Version};
+use strongroom_hsm::{Alias, KeyError, MasterKeys, ModuleConfig, ProviderSettings, Version};
 
 use crate::blob::FolderStore;
 use crate::catalog::{Catalog, SqliteCatalog};
@@ -22,7 +23,10 @@ use crate::credentials::{AccessKey, CredentialsFile};
 use crate::error::{BlobError, CatalogError, KeyringError, OpError};
 use crate::keyring::{Keyring, MasterKeyRow, SqliteKeyring};
 use crate::store::{Store, StoreParts};
-use masters::Masters;
+use masters::{Found, Masters};
+use serials::Serials;
+
+pub(crate) use masters::{NOT_TOLD, worker_command};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,19 +103,19 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
     let credentials = CredentialsFile::in_folder(&places.data);
     let existing = Existing::look(places, &credentials).await?;
     let is_first_start = existing.check(config)?;
-    let token = masters::token(config, is_first_start)?;
+    let found = masters::find(config, is_first_start)?;
     if is_first_start && !existing.pending_key {
         let key = AccessKey::generate().map_err(OpError::from)?;
         credentials.write_pending(&key).map_err(folder("write to", &places.data))?;
     }
     let keyring = SqliteKeyring::open(&places.keyring)?;
-    let masters = Masters::start(token, masters::known(&keyring).await?)?;
+    let masters = Masters::start(found, &masters::known(&keyring).await?)?;
     let parts = StoreParts {
         catalog: Arc::new(SqliteCatalog::open(&places.catalog)?),
         keyring: Arc::new(keyring),
         blobs: Arc::new(FolderStore::open(places.blobs.clone())?),
-        masters: masters.keys(),
-        force_token: masters.force_token(),
+        masters: masters.keys,
+        force_token: masters.force_token,
         clock: Arc::new(SystemClock),
     };
     if !existing.catalog {
@@ -119,11 +123,13 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
             Some(made_before) => made_before,
             None => first_master_key(&parts).await?,
         };
+        Serials::remember(&places.keyring, &master.alias, parts.masters.serial_of(&master.alias))?;
         Store::found(&parts, master).await?;
     }
     // Another process cannot have the databases open if they lie in the folder that is locked.
     let alone = [&places.catalog, &places.keyring, &places.blobs].iter().all(|path| path.starts_with(&places.data));
     let store = Store::open(parts, alone).await?;
+    store.run_beside(serials::keep(Arc::downgrade(&store), places.keyring.clone()));
     add_pending_key(&store, &credentials).await?;
     Ok(Opened { store, credentials, _lock: lock })
 }
@@ -142,7 +148,28 @@ pub async fn open_masters(config: &ServeConfig) -> Result<Arc<dyn MasterKeys>, S
         open(config).await?.store.close().await;
     }
     let known = masters::known(&SqliteKeyring::open(path)?).await?;
-    Ok(Masters::start(masters::token(config, false)?, known)?.keys())
+    Ok(Masters::start(masters::find(config, false)?, &known)?.keys)
+}
+
+/// The token of a provider, to look at it: the one that `name` says, or the only one.
+///
+/// # Errors
+/// [`StartError::Key`] if there is none, or several.
+pub fn module_config(config: &ServeConfig, name: Option<&str>) -> Result<ModuleConfig, StartError> {
+    let all = match masters::find(config, false)? {
+        Found::Providers(all) => all,
+        Found::Dev(_, settings) => vec![settings],
+        Found::Gone(reason) => return Err(KeyError::Misconfigured(reason).into()),
+    };
+    let is_meant = |one: &&ProviderSettings| name.is_none_or(|name| one.name == name);
+    let is_token = |one: &&ProviderSettings| name.is_some() || one.kind == "pkcs11";
+    let meant: Vec<&ProviderSettings> = all.iter().filter(is_meant).filter(is_token).collect();
+    let names = || all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+    match meant.as_slice() {
+        [only] => Ok(ModuleConfig::of(only)?),
+        [] => Err(KeyError::Misconfigured(format!("no such HSM is configured: there are {}", names())).into()),
+        _ => Err(KeyError::Misconfigured(format!("which HSM? give --provider: there are {}", names())).into()),
+    }
 }
 
 fn folder(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StartError {

@@ -54,6 +54,7 @@ class Server:
         wrapper: tuple[str, ...] = (),
         port: int | None = None,
         environment: dict[str, str] | None = None,
+        options: tuple[str, ...] = ("--dev",),
     ):
         self.data = Path(data)
         self.port = port or free_port()
@@ -62,13 +63,14 @@ class Server:
         self.log_path = self.data.parent / f"{self.data.name}.log"
         self.process: subprocess.Popen | None = None
         self._wrapper = wrapper
+        self.options = options
         self._environment = {**os.environ, LOG_LEVEL_VARIABLE: log_level, **(environment or {})}
 
     # Life
 
     def spawn(self) -> "Server":
         """Starts the process and returns at once: ready or not, alive or not."""
-        command = [*self._wrapper, BINARY, "serve", "--dev", "--data", str(self.data), "--listen", self.address]
+        command = [*self._wrapper, BINARY, "serve", *self.options, "--data", str(self.data), "--listen", self.address]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True
@@ -95,6 +97,32 @@ class Server:
             return None
         finally:
             connection.close()
+
+    def trouble(self) -> str | None:
+        """Why it is not ready: the answer of the health endpoint; None while it is ready."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", "/-/health/ready")
+            answer = connection.getresponse()
+            return None if answer.status == 200 else answer.read().decode()
+        except OSError as error:
+            return str(error)
+        finally:
+            connection.close()
+
+    def spawn_degraded(self, *words: str) -> "Server":
+        """Starts it where it cannot become ready, and waits until it says so in these words."""
+        self.spawn()
+        return self.await_trouble(*words)
+
+    def await_trouble(self, *words: str) -> "Server":
+        def said() -> bool:
+            assert self.process.poll() is None, f"serve ended:\n{self.log_tail()}"
+            trouble = self.trouble() or ""
+            return all(word in trouble for word in words)
+
+        poll(f"the health endpoint says {words}; log:\n{self.log_tail()}", said, READY_WAIT_S)
+        return self
 
     def kill9(self) -> None:
         """What a power cut does to a process: no handler runs."""

@@ -7,6 +7,8 @@
 //! `initialize TEXT` is no fault, but what NSS must be given.
 
 use cryptoki_sys::{CK_RV, CKR_DEVICE_REMOVED};
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +53,14 @@ pub(crate) fn hang() -> ! {
     }
     loop {
         std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// Adds a byte to the file `logins` beside the fault, so that a test counts how often a PIN was tried.
+pub(crate) fn note_login() {
+    let open = |file: PathBuf| OpenOptions::new().create(true).append(true).open(file.with_file_name("logins"));
+    if let Some(Ok(mut logins)) = file().map(open) {
+        let _ = logins.write_all(b"x");
     }
 }
 

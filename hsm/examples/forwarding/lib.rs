@@ -208,6 +208,7 @@ unsafe extern "C" fn close_session(session: CK_SESSION_HANDLE) -> CK_RV {
 }
 
 unsafe extern "C" fn log_in(session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: *mut CK_BYTE, len: CK_ULONG) -> CK_RV {
+    fault::note_login();
     if fault::is("hang-login") {
         fault::hang();
     }

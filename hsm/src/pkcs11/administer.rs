@@ -72,7 +72,11 @@ impl TokenKeys {
             let mut keys = Vec::new();
             for (class, kind) in [(ObjectClass::SECRET_KEY, KeyKind::Aes), (ObjectClass::PRIVATE_KEY, KeyKind::Rsa)] {
                 for handle in session.find_objects(&[Attribute::Class(class)])? {
-                    keys.extend(describe_key(&session, handle, kind)?);
+                    match describe_key(&session, handle, kind) {
+                        // Another node has destroyed it since it was found.
+                        Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => {}
+                        described => keys.extend(described?),
+                    }
                 }
             }
             Ok(keys)

@@ -19,5 +19,5 @@ pub use child::run_worker;
 pub use config::{Limits, ModuleConfig, WorkerCommand};
 pub(crate) use frame::Request;
 pub(crate) use process::ask_once;
-pub(crate) use settings::start;
+pub(crate) use settings::KIND;
 pub use supervisor::Supervisor;

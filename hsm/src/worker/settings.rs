@@ -4,7 +4,7 @@ use super::{ModuleConfig, Supervisor};
 use crate::error::KeyError;
 use crate::pkcs11::{PinSource, TokenSelector};
 use crate::provider::MasterKeyAdmin;
-use crate::providers::{Options, ProviderSettings, Start};
+use crate::providers::{Options, ProviderKind, ProviderSettings, Start};
 use crate::rung::Rung;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,44 @@ use std::time::Duration;
 /// where another value than the default is meant, `expected-serial`, `refusal-file`, `allow-extractable-master-keys`, `rungs`
 /// (names, best first, with commas between), `workers`, `waiting`, `deadline-ms`, `open-deadline-ms`, `retry-ms`, and
 /// `environment.NAME`.
-pub(crate) fn start(settings: &ProviderSettings, start: &Start) -> Result<Arc<dyn MasterKeyAdmin>, KeyError> {
+pub(crate) const KIND: ProviderKind = ProviderKind {
+    name: "pkcs11",
+    paths: &["module", "pin-file", "refusal-file"],
+    others: &[
+        "label",
+        "serial",
+        "slot",
+        "pin-credential",
+        "rungs",
+        "workers",
+        "waiting",
+        "deadline-ms",
+        "open-deadline-ms",
+        "retry-ms",
+        "expected-serial",
+        "allow-extractable-master-keys",
+        "environment.",
+    ],
+    start,
+};
+
+fn start(settings: &ProviderSettings, start: &Start) -> Result<Arc<dyn MasterKeyAdmin>, KeyError> {
     let config = module_config(settings)?;
     Ok(Arc::new(Supervisor::start(start.worker.clone(), config, start.known.clone())?))
+}
+
+impl ModuleConfig {
+    /// What the settings of a provider of kind `pkcs11` say: for looking at its token.
+    ///
+    /// # Errors
+    /// [`KeyError::Misconfigured`] for another kind, and for an option that is unknown, absent or nonsense.
+    pub fn of(settings: &ProviderSettings) -> Result<Self, KeyError> {
+        if settings.kind != KIND.name {
+            let ProviderSettings { name, kind, .. } = settings;
+            return Err(KeyError::Misconfigured(format!("provider {name} is of kind {kind}: it is no HSM")));
+        }
+        module_config(settings)
+    }
 }
 
 fn module_config(settings: &ProviderSettings) -> Result<ModuleConfig, KeyError> {
@@ -93,6 +128,7 @@ mod tests {
             ("allow-extractable-master-keys", "true"),
             ("environment.SOFTHSM2_CONF", "/c"),
         ];
+        assert!(all.iter().all(|(name, _)| KIND.knows(name)) && !KIND.knows("pin"));
         let config = module_config(&settings(&all)).unwrap();
         assert_eq!(config.token, TokenSelector::Serial("7".to_owned()));
         assert_eq!(config.rungs, [Rung::RsaOaep, Rung::AesGcm]);

@@ -180,6 +180,21 @@ fn each_alias_goes_to_its_own_provider() {
 }
 
 #[test]
+fn a_provider_that_names_no_aliases_has_all_that_no_other_names() {
+    let (token, folder) = (Token::new(), Folder::new());
+    let settings = [ProviderSettings { aliases: Vec::new(), ..pkcs11(&token) }, keyfile(&folder)];
+    let worker = WorkerCommand { program: example("worker"), args: Vec::new() };
+    let providers = Providers::start(&settings, &worker, &[]).unwrap();
+    let payroll = Alias::new("payroll").unwrap();
+    let on_token = block_on(providers.create_master_key(&payroll, Version(1))).unwrap().into_known(true);
+    let in_file = block_on(providers.create_master_key(&laptop(), Version(1))).unwrap().into_known(true);
+    providers.register(vec![on_token.clone(), in_file.clone()]);
+    assert_eq!(block_on(providers.wrap(&payroll, &data_key(), &context(1))).unwrap().master, on_token.id);
+    assert_eq!(block_on(providers.wrap(&laptop(), &data_key(), &context(1))).unwrap().master, in_file.id);
+    assert!(providers.serial_of(&payroll).is_some() && providers.serial_of(&laptop()).is_none());
+}
+
+#[test]
 fn one_provider_that_is_away_leaves_the_others_alone() {
     let (token, _folder, providers) = providers();
     let on_token = create(&providers, 1);
@@ -201,6 +216,9 @@ fn an_alias_with_two_providers_and_an_unknown_kind_are_refused() {
     };
     let twice = [pkcs11(&token), ProviderSettings { name: "other".to_owned(), ..pkcs11(&token) }];
     assert!(refused(&twice).contains("two providers, hsm and other"));
+    let nameless = ProviderSettings { aliases: Vec::new(), ..pkcs11(&token) };
+    let two = [nameless.clone(), ProviderSettings { name: "other".to_owned(), ..nameless }];
+    assert!(refused(&two).contains("hsm and other both name no aliases"));
     let unknown = [ProviderSettings { kind: "cloud".to_owned(), ..pkcs11(&token) }];
     assert!(refused(&unknown).contains("there are pkcs11, keyfile"));
 }

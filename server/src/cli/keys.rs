@@ -130,7 +130,7 @@ impl Keys {
     }
 
     async fn perform(&self) -> Result<Value, Failure> {
-        let config = self.store.config_of_existing()?;
+        let config = self.store.config_beside_server()?;
         if let Action::Restore { file } = &self.action {
             let _alone = start::lock(&config.places.data)?;
             let catalog = SqliteCatalog::open(&config.places.catalog)?;

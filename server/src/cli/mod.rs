@@ -30,7 +30,6 @@ enum Command {
     Seal(Box<seal::Seal>),
     Open(Box<open::Open>),
     Keys(Box<keys::Keys>),
-    #[command(subcommand)]
     Hsm(Box<hsm::Hsm>),
     /// The process that holds the HSM module. The server starts it.
     #[command(hide = true)]

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -24,54 +24,42 @@ use crate::start::{self, Opened};
 /// Serve a store over S3.
 ///
 /// With --dev everything is made on the first start: a SoftHSM token, a master key in it, and an access key in
-/// DIR/credentials. Without, the master keys lie in the token that --pkcs11-module and --token-label name.
+/// DIR/credentials. Without, the master keys lie where --config says, in the token that --pkcs11-module and
+/// --token-label, --token-serial or --token-slot name, or in a --keyfile.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
     #[command(flatten)]
     store: StoreArgs,
-    /// Address and port to listen on.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
-    listen: String,
-    /// Folder of the sealed streams [default: DIR/blobs].
-    #[arg(long, value_name = "FOLDER")]
-    blobs: Option<PathBuf>,
-    /// File of the catalog [default: DIR/catalog.sqlite].
-    #[arg(long, value_name = "FILE")]
-    catalog: Option<PathBuf>,
-    /// What to log: error, warn, info, debug, trace, or directives for parts of the program.
-    #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG", default_value = "info")]
-    log: log::Directives,
+    /// Address and port to listen on [default: 127.0.0.1:9000].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or directives for parts of the program [default: info].
+    #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG")]
+    log: Option<log::Directives>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   strongroom serve --dev
   strongroom serve --dev --data /var/tmp/store --listen 127.0.0.1:9100
+  strongroom serve --config /etc/strongroom/strongroom.toml
+  strongroom serve --data ~/store --init --keyfile ~/store/keys --passphrase-file ~/store/passphrase
   strongroom serve --data /srv/strongroom --listen 10.0.0.5:9000 --init \\
       --pkcs11-module /usr/lib/libvendor-pkcs11.so --token-label store --pin-file /etc/strongroom/pin";
 
 impl Serve {
     /// Serves until a signal.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = self.config()?;
-        log::start(&self.log)?;
+        let (mut config, log) = self.store.config()?;
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        log::start(&self.log.or(log).unwrap_or_default())?;
         // A path that this processor lacks is told now, and not by the first request.
         let path = strongroom_engine::CpuPath::chosen()?;
         tracing::info!(path = path.name(), "ciphers");
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
-    }
-
-    fn config(&self) -> Result<ServeConfig, Failure> {
-        let mut config = self.store.config()?;
-        config.listen.clone_from(&self.listen);
-        let places = &mut config.places;
-        for (given, place) in [(&self.blobs, &mut places.blobs), (&self.catalog, &mut places.catalog)] {
-            if let Some(path) = given {
-                *place = std::path::absolute(path)?;
-            }
-        }
-        Ok(config)
     }
 }
 

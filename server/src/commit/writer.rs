@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -11,8 +12,10 @@ use super::{DatabaseError, DatabaseFile, panicked, run};
 /// Measured with 64 callers: the commit's fixed cost is spread thin enough, and no job waits long behind the others.
 const GROUP_LEN_MAX: usize = 128;
 
-/// Each waits as long as SQLite waits for a reader; ours read for milliseconds.
-const CHECKPOINT_TRIES: usize = 3;
+/// A checkpoint waits as long as SQLite waits for a reader (ours read for milliseconds), but not at all for another
+/// process that is at a checkpoint itself: it is tried again until so much time is over.
+const CHECKPOINT_WAIT_MAX: Duration = Duration::from_millis(if cfg!(test) { 150 } else { 15_000 });
+const CHECKPOINT_REST: Duration = Duration::from_millis(2);
 
 /// A job on its way through the queue.
 pub(super) trait Job: Send {
@@ -199,13 +202,17 @@ fn run_all(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), Da
 
 /// Moves the log into the database and cuts it to nothing; false if a reader was in the way all the time.
 fn checkpoint(connection: &Connection) -> Result<bool, DatabaseError> {
-    for _ in 0..CHECKPOINT_TRIES {
+    let begun = Instant::now();
+    loop {
         let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if !busy {
             return Ok(true);
         }
+        if begun.elapsed() > CHECKPOINT_WAIT_MAX {
+            return Ok(false);
+        }
+        thread::sleep(CHECKPOINT_REST);
     }
-    Ok(false)
 }
 
 fn log_in_use() -> DatabaseError {

@@ -1,40 +1,42 @@
-//! The provider of master keys that the settings name: workers over a token, or a stand-in for a token that is gone.
+//! The providers of master keys that the settings name, or a stand-in for a development token that is gone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use strongroom_engine::{ContextDigest, DataKey};
 use strongroom_hsm::{
-    Alias, CreatedKey, DevToken, Health, KeyError, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, ModuleConfig,
-    PinSource, Supervisor, TokenKey, TokenSelector, Version, WorkerCommand, WrappedKey, make_softhsm_token,
+    Alias, CreatedKey, DevToken, Health, KeyError, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, ProviderSettings,
+    Providers, TokenKey, Version, WorkerCommand, WrappedKey, make_softhsm_token,
 };
 
 use super::StartError;
+use super::serials::Serials;
 use crate::config::{DEV_TOKEN_LABEL, MastersConfig, ServeConfig};
 use crate::keyring::{Keyring, SqliteKeyring};
 use crate::store::ForceToken;
 
-/// The token that the settings name.
-pub(super) enum Token {
-    Dev(DevToken),
-    Configured(ModuleConfig),
+/// Where the master keys are, as far as that can be found out without an HSM.
+pub(super) enum Found {
+    Providers(Vec<ProviderSettings>),
+    Dev(DevToken, ProviderSettings),
     /// A development token that was there once: the store starts, and says what is missing.
     Gone(String),
 }
 
-/// Finds the token; makes a development token, if this is the first start.
-pub(super) fn token(config: &ServeConfig, is_first_start: bool) -> Result<Token, StartError> {
+/// Finds what the settings name; makes a development token or a key file, if this is the first start.
+pub(super) fn find(config: &ServeConfig, is_first_start: bool) -> Result<Found, StartError> {
     match &config.masters {
-        MastersConfig::Pkcs11 { module, token_label, pin } => {
-            check_readable("PKCS#11 module", module)?;
-            if let PinSource::File(path) = pin {
-                check_readable("PIN file", path)?;
+        MastersConfig::NotTold => Err(KeyError::Misconfigured(NOT_TOLD.to_owned()).into()),
+        MastersConfig::Providers(told) => {
+            let mut all = told.clone();
+            for one in &mut all {
+                complete(one, config, is_first_start);
             }
-            Ok(Token::Configured(ModuleConfig {
-                refusal_file: Some(config.places.data.join("refused-pin")),
-                ..ModuleConfig::new(module.clone(), TokenSelector::Label(token_label.clone()), pin.clone())
-            }))
+            expect_serials(&mut all, config)?;
+            all.iter().try_for_each(check)?;
+            Ok(Found::Providers(all))
         }
         MastersConfig::Dev => {
             let parent = &config.places.token_parent;
@@ -47,21 +49,78 @@ pub(super) fn token(config: &ServeConfig, is_first_start: bool) -> Result<Token,
                         parent.join("token").display()
                     );
                     tracing::error!("{reason}; until then every request is answered 503");
-                    return Ok(Token::Gone(reason));
+                    return Ok(Found::Gone(reason));
                 }
             };
-            check_readable("PIN file", &found.pin_file)?;
-            Ok(Token::Dev(found))
+            let mut only = [dev_settings(&found)?];
+            expect_serials(&mut only, config)?;
+            check(&only[0])?;
+            let [settings] = only;
+            Ok(Found::Dev(found, settings))
         }
     }
 }
 
-/// The worker reads it; whether it can is told before anything starts.
-fn check_readable(what: &str, path: &Path) -> Result<(), KeyError> {
-    match std::fs::File::open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(KeyError::Misconfigured(format!("cannot read {what} {}: {error}", path.display()))),
+/// What to say where nobody told.
+pub(crate) const NOT_TOLD: &str =
+    "where are the master keys? give --config, --dev, --pkcs11-module and --token-label, or --keyfile";
+
+/// What is not told and follows from the rest.
+fn complete(one: &mut ProviderSettings, config: &ServeConfig, is_first_start: bool) {
+    let options = &mut one.options;
+    match one.kind.as_str() {
+        "pkcs11" if !options.contains_key("refusal-file") => {
+            let file = config.places.data.join(format!("refused-pin.{}", one.name));
+            options.insert("refusal-file".to_owned(), file.to_string_lossy().into_owned());
+        }
+        "keyfile" if is_first_start => {
+            options.entry("make".to_owned()).or_insert_with(|| "true".to_owned());
+        }
+        _ => {}
     }
+}
+
+/// Another token under the same label is refused: each provider is told the serial that is remembered for its aliases.
+fn expect_serials(all: &mut [ProviderSettings], config: &ServeConfig) -> Result<(), StartError> {
+    if config.accept_moved_token {
+        return Ok(());
+    }
+    let serials = Serials::read(&config.places.keyring)?;
+    let told = all.to_vec();
+    for one in all.iter_mut().filter(|one| one.kind == "pkcs11" && !one.options.contains_key("expected-serial")) {
+        if let Some(serial) = serials.first(|alias| one.takes(alias, &told)) {
+            one.options.insert("expected-serial".to_owned(), serial.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// What a worker or a provider will read; whether it can is told before anything starts.
+fn check(one: &ProviderSettings) -> Result<(), KeyError> {
+    let files = [("module", "PKCS#11 module"), ("pin-file", "PIN file"), ("passphrase-file", "passphrase file")];
+    for (option, what) in files {
+        if let Some(path) = one.options.get(option)
+            && let Err(error) = std::fs::File::open(path)
+        {
+            return Err(KeyError::Misconfigured(format!("cannot read {what} {path}: {error}")));
+        }
+    }
+    Ok(())
+}
+
+fn dev_settings(token: &DevToken) -> Result<ProviderSettings, KeyError> {
+    let text = |path: &Path| {
+        let text = path.to_str().map(str::to_owned);
+        text.ok_or_else(|| KeyError::Misconfigured(format!("the path {} is no UTF-8", path.display())))
+    };
+    let options = [
+        ("module", text(&token.module)?),
+        ("label", DEV_TOKEN_LABEL.to_owned()),
+        ("pin-file", text(&token.pin_file)?),
+        ("environment.SOFTHSM2_CONF", text(&token.config_file)?),
+    ];
+    let options: BTreeMap<String, String> = options.map(|(name, value)| (name.to_owned(), value)).into();
+    Ok(ProviderSettings { name: "dev".to_owned(), kind: "pkcs11".to_owned(), aliases: Vec::new(), options })
 }
 
 /// The master keys that the keyring knows.
@@ -70,44 +129,28 @@ pub(super) async fn known(keyring: &SqliteKeyring) -> Result<Vec<KnownKey>, Star
 }
 
 /// This program again, as the worker: the same file, also when it was replaced on disk meanwhile.
-fn worker_command() -> WorkerCommand {
+pub(crate) fn worker_command() -> WorkerCommand {
     WorkerCommand { program: "/proc/self/exe".into(), args: vec!["hsm-worker".into()] }
 }
 
-/// The provider, and how its token is made durable.
+/// The providers as one, and how a token is made durable that does not do so itself.
 pub(super) struct Masters {
-    provider: Provider,
-    dev: Option<DevToken>,
-}
-
-enum Provider {
-    Workers(Arc<Supervisor>),
-    Gone(Arc<Gone>),
+    pub(super) keys: Arc<dyn MasterKeyAdmin>,
+    pub(super) force_token: ForceToken,
 }
 
 impl Masters {
-    /// Starts the workers; returns at once.
-    pub(super) fn start(token: Token, known: Vec<KnownKey>) -> Result<Self, StartError> {
-        let (config, dev) = match token {
-            Token::Gone(reason) => return Ok(Self { provider: Provider::Gone(Arc::new(Gone { reason })), dev: None }),
-            Token::Dev(dev) => (dev.module_config(DEV_TOKEN_LABEL, vec![]), Some(dev)),
-            Token::Configured(config) => (config, None),
+    /// Starts them; returns at once, but for a key file.
+    pub(super) fn start(found: Found, known: &[KnownKey]) -> Result<Self, StartError> {
+        let (all, dev) = match found {
+            Found::Providers(all) => (all, None),
+            Found::Dev(token, settings) => (vec![settings], Some(token)),
+            Found::Gone(reason) => {
+                return Ok(Self { keys: Arc::new(Gone { reason }), force_token: Arc::new(|| Ok(())) });
+            }
         };
-        let supervisor = Supervisor::start(worker_command(), config, known)?;
-        Ok(Self { provider: Provider::Workers(Arc::new(supervisor)), dev })
-    }
-
-    pub(super) fn keys(&self) -> Arc<dyn MasterKeyAdmin> {
-        match &self.provider {
-            Provider::Workers(supervisor) => supervisor.clone(),
-            Provider::Gone(gone) => gone.clone(),
-        }
-    }
-
-    /// What forces the token to disk where it does not do so itself.
-    pub(super) fn force_token(&self) -> ForceToken {
-        let dev = self.dev.clone();
-        Arc::new(move || dev.as_ref().map_or(Ok(()), DevToken::sync))
+        let keys = Arc::new(Providers::start(&all, &worker_command(), known)?);
+        Ok(Self { keys, force_token: Arc::new(move || dev.as_ref().map_or(Ok(()), DevToken::sync)) })
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! No field is a secret: the PIN stays in a file or a systemd credential, which only the worker process opens.
 
+mod file;
+
 use std::path::{Path, PathBuf};
 
-use strongroom_hsm::PinSource;
+use strongroom_hsm::ProviderSettings;
+
+pub use file::{ConfigError, ConfigFile};
 
 /// The label of the token that `--dev` makes.
 pub const DEV_TOKEN_LABEL: &str = "strongroom";
@@ -20,6 +24,8 @@ pub struct ServeConfig {
     pub masters: MastersConfig,
     /// Whether a store may be founded where there is none.
     pub may_found: bool,
+    /// Whether the master keys may be found on another token than the one they were made on; it is remembered instead.
+    pub accept_moved_token: bool,
 }
 
 /// Where the elements of a store lie; each may be on a file system of its own.
@@ -55,13 +61,8 @@ impl Places {
 pub enum MastersConfig {
     /// In a SoftHSM token of our own making: for development.
     Dev,
-    /// In a token that an administrator has set up.
-    Pkcs11 {
-        /// The PKCS#11 module, a shared object.
-        module: PathBuf,
-        /// Which of its tokens.
-        token_label: String,
-        /// Where the worker finds the PIN.
-        pin: PinSource,
-    },
+    /// Where an administrator has put them.
+    Providers(Vec<ProviderSettings>),
+    /// Nobody said: enough for a command that a running server does.
+    NotTold,
 }
