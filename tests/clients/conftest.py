@@ -65,18 +65,3 @@ def make_server(tmp_path: Path):
 def own_server(make_server) -> Server:
     """A started server that this test may kill, tamper with or look into."""
     return make_server().start()
-
-
-def pytest_collection_modifyitems(items):
-    """Promises that are written down and not yet kept: their tests run, and are told apart from what broke today."""
-    gaps = dict(
-        line.split("  # ", 1)
-        for line in (Path(__file__).parent / "known_gaps.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    )
-    for item in items:
-        name = f"{item.path.name}::{item.name}"
-        for gap, why in gaps.items():
-            if name.startswith(gap):
-                hangs = why.startswith("hangs")
-                item.add_marker(pytest.mark.skip(why) if hangs else pytest.mark.xfail(reason=why, strict=False))
