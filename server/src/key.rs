@@ -6,12 +6,14 @@
 //! call fails for it, and from time to time.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
 use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey};
 
+use crate::audit::{AuditLog, AuditedMasters, Subject, Who, on_behalf_of};
 use crate::catalog::BucketRow;
 use crate::catalog::record::RecordKey;
 use crate::clock::Clock;
@@ -29,6 +31,13 @@ const WRAPS_AT_ONCE: u64 = 1 << 20;
 /// has its new version on the token a moment before the keyring names it.
 const TRIES: usize = 6;
 const REST: Duration = Duration::from_millis(250);
+
+/// How keys are used, and what is told of it.
+#[derive(Clone, Debug, Default)]
+pub struct KeyUseConfig {
+    /// Where every use of a master key leaves an event; nothing: `audit.log` in the data folder.
+    pub audit_log: Option<PathBuf>,
+}
 
 /// Which object a key, or a stream, belongs to.
 #[derive(Clone, Copy)]
@@ -53,6 +62,7 @@ pub struct Keys {
     store_key_id: KeyId,
     session: SessionId,
     masters: Arc<dyn MasterKeyAdmin>,
+    audited: AuditedMasters,
     keyring: Arc<dyn KeyringAdmin>,
     clock: Arc<dyn Clock>,
     alias: Alias,
@@ -67,14 +77,17 @@ impl Keys {
         identity: KeyringIdentity,
         session: SessionId,
         masters: Arc<dyn MasterKeyAdmin>,
+        audit: AuditLog,
         keyring: Arc<dyn KeyringAdmin>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let audited = AuditedMasters::new(masters.clone(), audit);
         Self {
             store: identity.store,
             store_key_id: identity.store_key,
             session,
             masters,
+            audited,
             keyring,
             clock,
             alias: Alias::default_alias(),
@@ -84,33 +97,36 @@ impl Keys {
         }
     }
 
-    /// A new data key for a write, wrapped; the row is to be kept in the keyring before the write is committed.
+    /// A new data key for a write in the bucket of this name, wrapped; the row is to be kept in the keyring before the write is committed.
     ///
     /// # Errors
     /// [`OpError::Unavailable`] while the HSM is away: nothing may be written then.
-    pub async fn fresh_data_key(&self, place: ObjectPlace<'_>) -> Result<(DataKey, KeyRow), OpError> {
-        self.fresh(Kind::DataKey, self.data_key_context(place)).await
+    pub async fn fresh_data_key(&self, bucket: &str, place: ObjectPlace<'_>) -> Result<(DataKey, KeyRow), OpError> {
+        self.fresh(Kind::DataKey, self.data_key_context(place), Subject::object(bucket, place.key)).await
     }
 
-    /// A new catalog key for a bucket, wrapped, and ready to seal its records.
+    /// A new catalog key for the bucket of this name, wrapped, and ready to seal its records.
     ///
     /// # Errors
     /// [`OpError::Unavailable`] while the HSM is away.
-    pub async fn fresh_record_key(&self, bucket: BucketId) -> Result<(RecordKey, KeyRow), OpError> {
-        let (key, row) = self.fresh(Kind::CatalogKey, self.catalog_key_context(bucket)).await?;
+    pub async fn fresh_record_key(&self, name: &str, bucket: BucketId) -> Result<(RecordKey, KeyRow), OpError> {
+        let (key, row) = self.fresh(Kind::CatalogKey, self.catalog_key_context(bucket), Subject::bucket(name)).await?;
         Ok((RecordKey::new(self.store, bucket, key), row))
     }
 
-    /// The data key with this id; `None` if the keyring has no such row.
+    /// The data key with this id, of an object in the bucket of this name; `None` if the keyring has no such row.
     ///
     /// # Errors
     /// [`OpError::Damaged`] if the row is not this object's data key; [`OpError::Unavailable`].
-    pub async fn data_key(&self, id: KeyId, place: ObjectPlace<'_>) -> Result<Option<DataKey>, OpError> {
+    pub async fn data_key(
+        &self,
+        id: KeyId,
+        bucket: &str,
+        place: ObjectPlace<'_>,
+    ) -> Result<Option<Arc<DataKey>>, OpError> {
         let context = self.data_key_context(place);
-        match self.row(id, Kind::DataKey, &context).await? {
-            Some(row) => Ok(Some(self.unwrap(&row).await?)),
-            None => Ok(None),
-        }
+        let Some(row) = self.row(id, Kind::DataKey, &context).await? else { return Ok(None) };
+        Ok(Some(Arc::new(self.unwrap(&row, Subject::object(bucket, place.key)).await?)))
     }
 
     /// The key that seals a bucket's records.
@@ -124,7 +140,7 @@ impl Keys {
         if let Some(known) = locked(&self.record_keys).get(&bucket.id).filter(|known| known.wrapped == row.wrapped) {
             return Ok(known.key.clone());
         }
-        let key = self.unwrap(&row).await?;
+        let key = self.unwrap(&row, Subject::bucket(&bucket.name)).await?;
         let key = Arc::new(RecordKey::new(self.store, bucket.id, key));
         let mut remembered = locked(&self.record_keys);
         if remembered.len() >= REMEMBERED {
@@ -145,7 +161,9 @@ impl Keys {
         if let Some(known) = locked(&self.store_key).as_ref().filter(|known| known.wrapped == row.wrapped) {
             return Ok(known.key.clone());
         }
-        let key = Arc::new(self.unwrap(&row).await?);
+        // Looked up before anybody's signature was found right, so on nobody's behalf.
+        let key = on_behalf_of(Who::server(), self.unwrap(&row, Subject::default())).await?;
+        let key = Arc::new(key);
         *locked(&self.store_key) = Some(Remembered { wrapped: row.wrapped, key: key.clone() });
         Ok(key)
     }
@@ -155,11 +173,11 @@ impl Keys {
     ///
     /// # Errors
     /// The keyring's, and those of a wrap.
-    pub async fn keep(&self, key: &DataKey, mut row: KeyRow) -> Result<Kept, OpError> {
+    pub async fn keep(&self, key: &DataKey, mut row: KeyRow, subject: Subject<'_>) -> Result<Kept, OpError> {
         match self.keyring.keep(row.clone()).await {
             Err(KeyringError::UnknownParent) => {
                 self.refresh().await?;
-                row.wrapped = self.wrap_under(&self.alias, key, &row.context).await?;
+                row.wrapped = self.wrap_again(&self.alias, key, &row, subject).await?;
                 Ok(self.keyring.keep(row).await?)
             }
             outcome => Ok(outcome?),
@@ -170,29 +188,43 @@ impl Keys {
     ///
     /// # Errors
     /// The HSM's.
-    pub async fn unwrap(&self, row: &KeyRow) -> Result<DataKey, KeyError> {
-        match self.masters.unwrap(&row.wrapped, &row.context).await {
+    pub async fn unwrap(&self, row: &KeyRow, subject: Subject<'_>) -> Result<DataKey, KeyError> {
+        let what = (row.kind, row.id);
+        match self.audited.unwrap(&row.wrapped, &row.context, what, subject).await {
             // Made on another node since the keyring was last read, or enabled there.
             Err(KeyError::UnknownMasterKey { .. } | KeyError::Disabled { .. }) if self.refresh().await.is_ok() => {
-                self.masters.unwrap(&row.wrapped, &row.context).await
+                self.audited.unwrap(&row.wrapped, &row.context, what, subject).await
             }
             outcome => outcome,
         }
     }
 
-    /// Wraps a key under the current version of `alias`, and counts the wrap before it is made.
+    /// Wraps the key of a row anew, under the current version of `alias`.
     ///
     /// # Errors
     /// [`OpError::Unavailable`], [`OpError::KeyDisabled`].
-    pub async fn wrap_under(
+    pub async fn wrap_again(
+        &self,
+        alias: &Alias,
+        key: &DataKey,
+        row: &KeyRow,
+        subject: Subject<'_>,
+    ) -> Result<WrappedKey, OpError> {
+        self.wrap(alias, key, &row.context, (row.kind, row.id), subject).await
+    }
+
+    /// Wraps a key under the current version of `alias`, and counts the wrap before it is made.
+    async fn wrap(
         &self,
         alias: &Alias,
         key: &DataKey,
         context: &ContextDigest,
+        what: (Kind, KeyId),
+        subject: Subject<'_>,
     ) -> Result<WrappedKey, OpError> {
         for _ in 1..TRIES {
             self.count_wrap(alias).await?;
-            match self.masters.wrap(alias, key, context).await {
+            match self.audited.wrap(alias, key, context, what, subject).await {
                 Err(KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. }) => {
                     self.refresh().await?;
                     tokio::time::sleep(REST).await;
@@ -204,7 +236,7 @@ impl Keys {
                 outcome => return Ok(outcome?),
             }
         }
-        Ok(self.masters.wrap(alias, key, context).await?)
+        Ok(self.audited.wrap(alias, key, context, what, subject).await?)
     }
 
     /// Tells the provider what the keyring knows of master keys.
@@ -236,10 +268,14 @@ impl Keys {
         context.digest()
     }
 
-    async fn fresh(&self, kind: Kind, context: ContextDigest) -> Result<(DataKey, KeyRow), OpError> {
-        let key = DataKey::generate()?;
-        let wrapped = self.wrap_under(&self.alias, &key, &context).await?;
-        let id = KeyId::fresh(self.clock.now_ms())?;
+    async fn fresh(
+        &self,
+        kind: Kind,
+        context: ContextDigest,
+        subject: Subject<'_>,
+    ) -> Result<(DataKey, KeyRow), OpError> {
+        let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
+        let wrapped = self.wrap(&self.alias, &key, &context, (kind, id), subject).await?;
         Ok((key, KeyRow { id, kind, wrapped, context, session: self.session }))
     }
 

@@ -12,14 +12,16 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strongroom_hsm::{Alias, KeyError, MasterKeys, Version};
+use strongroom_hsm::{Alias, KeyError, Version};
 
+use crate::audit::{AuditLog, AuditedMasters};
 use crate::blob::FolderStore;
 use crate::catalog::{Catalog, SqliteCatalog};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Places, ServeConfig};
 use crate::credentials::{AccessKey, CredentialsFile};
 use crate::error::{BlobError, CatalogError, KeyringError, OpError};
+use crate::key::KeyUseConfig;
 use crate::keyring::{Keyring, MasterKeyRow, SqliteKeyring};
 use crate::store::{Store, StoreParts};
 use masters::Masters;
@@ -92,7 +94,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`StartError`], in one line that says what to do. An HSM that is away is no error: requests say so until it is back.
-pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
+pub async fn open(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Opened, StartError> {
     let places = &config.places;
     make_folders(places)?;
     let lock = lock(&places.data)?;
@@ -112,6 +114,7 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         blobs: Arc::new(FolderStore::open(places.blobs.clone())?),
         masters: masters.keys(),
         force_token: masters.force_token(),
+        audit: open_audit_log(config, use_of_keys)?,
         clock: Arc::new(SystemClock),
     };
     if !existing.catalog {
@@ -133,16 +136,22 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
 ///
 /// # Errors
 /// As for [`open`].
-pub async fn open_masters(config: &ServeConfig) -> Result<Arc<dyn MasterKeys>, StartError> {
+pub async fn open_masters(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<AuditedMasters, StartError> {
     let path = &config.places.keyring;
     if !(exists(path)? && SqliteKeyring::open(path)?.identity().await?.is_some()) {
         if !config.may_found {
             return Err(StartError::NoStore(config.places.data.clone()));
         }
-        open(config).await?.store.close().await;
+        open(config, use_of_keys).await?.store.close().await;
     }
     let known = masters::known(&SqliteKeyring::open(path)?).await?;
-    Ok(Masters::start(masters::token(config, false)?, known)?.keys())
+    let masters = Masters::start(masters::token(config, false)?, known)?.keys();
+    Ok(AuditedMasters::new(masters, open_audit_log(config, use_of_keys)?))
+}
+
+fn open_audit_log(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<AuditLog, StartError> {
+    let path = use_of_keys.audit_log.clone().unwrap_or_else(|| config.places.data.join("audit.log"));
+    AuditLog::open(&path).map_err(folder("write to", &path))
 }
 
 fn folder(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StartError {

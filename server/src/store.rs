@@ -7,6 +7,7 @@ use strongroom_hsm::{KeyError, MasterKeyAdmin};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use crate::audit::{AuditLog, AuditedMasters, Subject};
 use crate::blob::{BlobName, BlobStore};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -33,6 +34,8 @@ pub struct StoreParts {
     pub masters: Arc<dyn MasterKeyAdmin>,
     /// Forces to disk what was made or destroyed on the token, where the token does not.
     pub force_token: ForceToken,
+    /// Where uses of master keys leave their events.
+    pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,6 +56,8 @@ pub struct Store {
     pub masters: Arc<dyn MasterKeyAdmin>,
     /// Forces to disk what was made or destroyed on the token, where the token does not.
     pub force_token: ForceToken,
+    /// Where uses of master keys leave their events.
+    pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
     /// Makes, wraps and opens keys.
@@ -92,7 +97,9 @@ impl Store {
         let id = KeyId::fresh(now_ms)?;
         let context = store_key_context(store);
         let key = DataKey::generate()?;
-        let wrapped = parts.masters.wrap(&master.alias, &key, &context).await?;
+        let masters = AuditedMasters::new(parts.masters.clone(), parts.audit.clone());
+        let what = (Kind::StoreKey, id);
+        let wrapped = masters.wrap(&master.alias, &key, &context, what, Subject::default()).await?;
         let identity = KeyringIdentity { store, store_key: id };
         let row = KeyRow { id, kind: Kind::StoreKey, wrapped, context, session: FOUNDING };
         parts.keyring.found(identity, master, row).await?;
@@ -105,7 +112,7 @@ impl Store {
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
     pub async fn open(parts: StoreParts, alone: bool) -> Result<Arc<Self>, OpError> {
-        let StoreParts { catalog, keyring, blobs, masters, force_token, clock } = parts;
+        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock } = parts;
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
         match catalog.store().await? {
             Some(store) if store == identity.store => {}
@@ -114,7 +121,7 @@ impl Store {
         }
         let session = SessionId::fresh(clock.now_ms())?;
         catalog.open_session(session).await?;
-        let keys = Keys::new(identity, session, masters.clone(), keyring.clone(), clock.clone());
+        let keys = Keys::new(identity, session, masters.clone(), audit.clone(), keyring.clone(), clock.clone());
         let remover = Remover::start(catalog.clone(), keyring.clone(), blobs.clone(), session);
         let beside = Mutex::new(vec![session::keep_alive(catalog.clone(), session)]);
         let store = Self {
@@ -125,6 +132,7 @@ impl Store {
             blobs,
             masters,
             force_token,
+            audit,
             clock,
             keys,
             remover,
@@ -144,6 +152,7 @@ impl Store {
         if let Err(error) = self.catalog.advance_session(self.session, crate::catalog::SessionState::Closed).await {
             tracing::warn!(%error, "the session stays open until the next start");
         }
+        self.audit.flush().await;
     }
 
     /// A name for a new blob of this session.

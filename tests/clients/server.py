@@ -54,6 +54,7 @@ class Server:
         wrapper: tuple[str, ...] = (),
         port: int | None = None,
         environment: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
     ):
         self.data = Path(data)
         self.port = port or free_port()
@@ -62,6 +63,7 @@ class Server:
         self.log_path = self.data.parent / f"{self.data.name}.log"
         self.process: subprocess.Popen | None = None
         self._wrapper = wrapper
+        self.arguments = arguments
         self._environment = {**os.environ, LOG_LEVEL_VARIABLE: log_level, **(environment or {})}
 
     # Life
@@ -69,6 +71,7 @@ class Server:
     def spawn(self) -> "Server":
         """Starts the process and returns at once: ready or not, alive or not."""
         command = [*self._wrapper, BINARY, "serve", "--dev", "--data", str(self.data), "--listen", self.address]
+        command += self.arguments
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True

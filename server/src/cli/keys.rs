@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use strongroom_hsm::Alias;
 
+use super::key_use_args::AuditArgs;
 use super::store_args::StoreArgs;
 use super::{Failure, keys_report};
 use crate::admin::{Admin, Command};
@@ -30,6 +31,8 @@ pub(super) struct Keys {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 #[derive(Subcommand)]
@@ -148,7 +151,7 @@ impl Keys {
             bar.set_length(now.total);
             bar.set_position(now.done);
         };
-        let done = Admin::reach(&config).await?.perform(command, &on_progress).await;
+        let done = Admin::reach(&config, &self.audit.config()?).await?.perform(command, &on_progress).await;
         bar.finish_and_clear();
         Ok(done?)
     }

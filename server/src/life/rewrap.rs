@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::Interval;
 
 use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
+use crate::audit::Subject;
 use crate::error::KeyringError;
 use crate::keyring::{KeyRow, MasterKeyState};
 use crate::store::Store;
@@ -143,8 +144,10 @@ impl Job<'_> {
         if let Some(pace) = &self.pace {
             pace.lock().await.tick().await;
         }
-        let key = self.store.keys.unwrap(&row).await?;
-        let new = self.store.keys.wrap_under(self.alias, &key, &row.context).await?;
+        // The keyring knows no names.
+        let subject = Subject::default();
+        let key = self.store.keys.unwrap(&row, subject).await?;
+        let new = self.store.keys.wrap_again(self.alias, &key, &row, subject).await?;
         Ok(self.store.keyring.replace(row.id, row.wrapped, new).await?)
     }
 }

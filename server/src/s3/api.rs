@@ -8,6 +8,7 @@ use std::sync::Arc;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use crate::audit;
 use crate::catalog::record::Encryption;
 use crate::error::OpError;
 use crate::ops::condition::Conditions;
@@ -37,7 +38,7 @@ impl Api {
         T: Send + 'static,
         F: Future<Output = Result<T, OpError>> + Send + 'static,
     {
-        let outcome = tokio::spawn(operation(self.store.clone())).await;
+        let outcome = audit::spawn(operation(self.store.clone())).await;
         let outcome = outcome.unwrap_or_else(|_| Err(OpError::Internal("an operation panicked".into())));
         answer(outcome)
     }
