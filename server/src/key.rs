@@ -8,10 +8,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
-use strongroom_hsm::{Alias, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey};
+use strongroom_hsm::{
+    Alias, CacheLimits, CacheStatus, Cached, Health, KeyCache, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey,
+};
 
 use crate::audit::{AuditLog, AuditedMasters, Subject, Who, on_behalf_of};
 use crate::catalog::BucketRow;
@@ -19,7 +21,7 @@ use crate::catalog::record::RecordKey;
 use crate::clock::Clock;
 use crate::error::{KeyringError, OpError};
 use crate::id::{BucketId, SessionId, StoreId, WriteId};
-use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity};
+use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyState};
 
 /// Catalog keys remembered at most; beyond it all are forgotten and unwrapped again as they are needed.
 const REMEMBERED: usize = 4096;
@@ -37,6 +39,8 @@ const REST: Duration = Duration::from_millis(250);
 pub struct KeyUseConfig {
     /// Where every use of a master key leaves an event; nothing: `audit.log` in the data folder.
     pub audit_log: Option<PathBuf>,
+    /// How many unwrapped data keys are held, and how long.
+    pub cache: CacheLimits,
 }
 
 /// Which object a key, or a stream, belongs to.
@@ -69,6 +73,7 @@ pub struct Keys {
     wraps_left: Mutex<HashMap<MasterKeyId, u64>>,
     record_keys: Mutex<HashMap<BucketId, Remembered<RecordKey>>>,
     store_key: Mutex<Option<Remembered<DataKey>>>,
+    data_keys: KeyCache,
 }
 
 impl Keys {
@@ -80,6 +85,7 @@ impl Keys {
         audit: AuditLog,
         keyring: Arc<dyn KeyringAdmin>,
         clock: Arc<dyn Clock>,
+        cache: CacheLimits,
     ) -> Self {
         let audited = AuditedMasters::new(masters.clone(), audit);
         Self {
@@ -94,6 +100,7 @@ impl Keys {
             wraps_left: Mutex::default(),
             record_keys: Mutex::default(),
             store_key: Mutex::default(),
+            data_keys: KeyCache::new(cache),
         }
     }
 
@@ -125,8 +132,39 @@ impl Keys {
         place: ObjectPlace<'_>,
     ) -> Result<Option<Arc<DataKey>>, OpError> {
         let context = self.data_key_context(place);
-        let Some(row) = self.row(id, Kind::DataKey, &context).await? else { return Ok(None) };
-        Ok(Some(Arc::new(self.unwrap(&row, Subject::object(bucket, place.key)).await?)))
+        let Some(row) = self.row(id, Kind::DataKey, &context).await? else {
+            self.data_keys.forget(id);
+            return Ok(None);
+        };
+        let now = Instant::now();
+        let spent = match self.data_keys.find(id, &row.wrapped, now) {
+            Cached::Fresh(key) => return Ok(Some(key)),
+            Cached::Spent(key) => Some(key),
+            Cached::Absent => None,
+        };
+        match (self.unwrap(&row, Subject::object(bucket, place.key)).await, spent) {
+            (Ok(key), _) => {
+                let key = Arc::new(key);
+                self.data_keys.hold(id, row.wrapped, key.clone(), now);
+                Ok(Some(key))
+            }
+            (Err(KeyError::Away { .. }), Some(key)) => {
+                self.data_keys.used_offline();
+                Ok(Some(key))
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// What became of lookups in the data-key cache.
+    pub fn cache_status(&self) -> CacheStatus {
+        self.data_keys.status()
+    }
+
+    /// Forgets the data keys whose time is over.
+    pub async fn forget_old(&self) {
+        let is_away = matches!(self.masters.health().await, Health::Degraded { .. });
+        self.data_keys.forget_old(Instant::now(), is_away);
     }
 
     /// The key that seals a bucket's records.
@@ -279,14 +317,18 @@ impl Keys {
         Ok((key, KeyRow { id, kind, wrapped, context, session: self.session }))
     }
 
+    /// The row of a key that may be used now: it is there, it is the one that is meant, its master key is enabled.
     async fn row(&self, id: KeyId, kind: Kind, context: &ContextDigest) -> Result<Option<KeyRow>, OpError> {
-        let row = self.keyring.row(id).await?;
-        match row {
-            Some(row) if row.kind != kind || row.context != *context => {
-                Err(OpError::damaged("a wrapped key belongs elsewhere"))
-            }
-            row => Ok(row),
+        let Some((row, state)) = self.keyring.row_to_use(id).await? else { return Ok(None) };
+        if row.kind != kind || row.context != *context {
+            return Err(OpError::damaged("a wrapped key belongs elsewhere"));
         }
+        if state != MasterKeyState::Enabled {
+            // Whatever is remembered: from now on this node, too, knows that it is disabled.
+            self.refresh().await?;
+            return Err(KeyError::Disabled { id: row.wrapped.master }.into());
+        }
+        Ok(Some(row))
     }
 
     fn data_key_context(&self, place: ObjectPlace<'_>) -> ContextDigest {

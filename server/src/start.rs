@@ -126,7 +126,7 @@ pub async fn open(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Op
     }
     // Another process cannot have the databases open if they lie in the folder that is locked.
     let alone = [&places.catalog, &places.keyring, &places.blobs].iter().all(|path| path.starts_with(&places.data));
-    let store = Store::open(parts, alone).await?;
+    let store = Store::open(parts, use_of_keys.cache, alone).await?;
     add_pending_key(&store, &credentials).await?;
     Ok(Opened { store, credentials, _lock: lock })
 }

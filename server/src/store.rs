@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use strongroom_engine::{DataKey, KeyId, Kind, open_small, seal_small};
-use strongroom_hsm::{KeyError, MasterKeyAdmin};
+use strongroom_hsm::{CacheLimits, KeyError, MasterKeyAdmin};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
@@ -106,12 +106,12 @@ impl Store {
         Ok(identity)
     }
 
-    /// Opens a store, its session, and what runs beside the requests. `alone` says that no other process can have it
+    /// Opens a store, its session, and what runs beside the requests. `cache` bounds the data keys that are held. `alone` says that no other process can have it
     /// open. The HSM may be away: requests that need it are refused until it is back.
     ///
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
-    pub async fn open(parts: StoreParts, alone: bool) -> Result<Arc<Self>, OpError> {
+    pub async fn open(parts: StoreParts, cache: CacheLimits, alone: bool) -> Result<Arc<Self>, OpError> {
         let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock } = parts;
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
         match catalog.store().await? {
@@ -121,7 +121,7 @@ impl Store {
         }
         let session = SessionId::fresh(clock.now_ms())?;
         catalog.open_session(session).await?;
-        let keys = Keys::new(identity, session, masters.clone(), audit.clone(), keyring.clone(), clock.clone());
+        let keys = Keys::new(identity, session, masters.clone(), audit.clone(), keyring.clone(), clock.clone(), cache);
         let remover = Remover::start(catalog.clone(), keyring.clone(), blobs.clone(), session);
         let beside = Mutex::new(vec![session::keep_alive(catalog.clone(), session)]);
         let store = Self {
@@ -141,6 +141,7 @@ impl Store {
         let store = Arc::new(store);
         store.run_beside(jobs::sweep::run(Arc::downgrade(&store), alone));
         store.run_beside(jobs::rotate::run(Arc::downgrade(&store)));
+        store.run_beside(jobs::forget::run(Arc::downgrade(&store)));
         Ok(store)
     }
 

@@ -58,11 +58,13 @@ def test_an_upload_in_parts_wraps_once(filled):
 
 
 def test_a_use_that_fails_says_why(filled):
-    run(filled, "disable", "default/1")
-    with refused("KMS.DisabledException", status=400):
-        filled.s3().put_object(Bucket="bbb", Key="refused", Body=b"x")
-    failed = [event for event in audit.uses(filled, operation="wrap", object="refused") if "disabled" in event["result"]]
-    assert failed and failed[0]["version"] == 1
+    (row,) = rows(keyring(filled), "SELECT id, wrapped FROM wrapped_key WHERE kind = 2")
+    spoilt = row["wrapped"][:-1] + bytes([row["wrapped"][-1] ^ 1])
+    rows(keyring(filled), "UPDATE wrapped_key SET wrapped = ? WHERE id = ?", spoilt, row["id"])
+    with refused("InternalError", status=500):
+        filled.s3().get_object(Bucket="bbb", Key="an/object")
+    (event,) = audit.settled(filled, 1, operation="unwrap", key_kind="data")
+    assert "altered" in event["result"] and event["version"] == 1
 
 
 def test_what_an_administrator_moves_is_on_their_account(filled):

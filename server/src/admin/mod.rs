@@ -93,6 +93,8 @@ pub enum Command {
         /// Which.
         name: MasterKeyName,
     },
+    /// What became of lookups in the data-key cache.
+    CacheStatus,
     /// Copies the keyring.
     BackUpKeyring {
         /// To a file that does not exist; an absolute path.
@@ -139,6 +141,7 @@ async fn perform(store: &Arc<Store>, command: Command, on_progress: OnProgress<'
         Command::Rewrap { alias, options } => json(&life::rewrap(store, &alias, options, on_progress).await?),
         Command::VerifyKeys { options } => json(&life::verify(store, options, on_progress).await?),
         Command::Impact { name } => json(&life::impact(store, &name, on_progress).await?),
+        Command::CacheStatus => json(&store.keys.cache_status()),
         Command::BackUpKeyring { to } => {
             life::back_up(store, &to).await?;
             serde_json::json!({ "backup": to })

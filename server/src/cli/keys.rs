@@ -84,6 +84,8 @@ enum Action {
     },
     /// What becomes unreadable if a master key, or one version of it, is lost.
     Impact { name: MasterKeyName },
+    /// What the running server's cache of data keys holds, and how often it spared the HSM.
+    Cache,
     /// Copy the keyring to a new file, while the server works.
     Backup { file: PathBuf },
     /// Put a copy in the place of a keyring that is gone; no server may run. What was erased since stays erased.
@@ -180,6 +182,7 @@ impl Keys {
             }
             Action::Verify { sample } => Command::VerifyKeys { options: VerifyOptions { sample: *sample } },
             Action::Impact { name } => Command::Impact { name: name.clone() },
+            Action::Cache => Command::CacheStatus,
             Action::Backup { file } => Command::BackUpKeyring { to: std::path::absolute(file)? },
             Action::Restore { .. } => return Err(Failure::usage("a keyring is restored without a server")),
             Action::Invalidate { bucket, key, sure } => {

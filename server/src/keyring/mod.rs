@@ -153,6 +153,12 @@ pub trait Keyring: Send + Sync {
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
     async fn row(&self, id: KeyId) -> Result<Option<KeyRow>, KeyringError>;
 
+    /// The wrapped key with this id, and what may be done with its master key now.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
+    async fn row_to_use(&self, id: KeyId) -> Result<Option<(KeyRow, MasterKeyState)>, KeyringError>;
+
     /// Destroys wrapped keys for good: on return no byte of them is in the database's files. Absent ones count as
     /// destroyed.
     ///

@@ -16,15 +16,18 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use strongroom_engine::KeyId;
 use strongroom_hsm::MasterKeyId;
 
-use super::{Kept, KeyRow, Keyring, KeyringIdentity, MasterKeyRow};
+use super::{Kept, KeyRow, Keyring, KeyringIdentity, MasterKeyRow, MasterKeyState};
 use crate::commit::{Database, DatabaseError, DatabaseFile};
 use crate::error::KeyringError;
 use crate::id::{SessionId, StoreId};
-use rows::{KEY_COLUMNS, MASTER_KEY_COLUMNS, change, field, integer, key_row, master_key_row, rows, state_numbers};
+use rows::{
+    KEY_COLUMN_COUNT, KEY_COLUMNS, MASTER_KEY_COLUMNS, change, field, integer, key_row, master_key_row, rows, state,
+    state_numbers,
+};
 
 /// `SRMk`.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SRMk");
@@ -140,6 +143,19 @@ impl Keyring for SqliteKeyring {
     async fn row(&self, id: KeyId) -> Result<Option<KeyRow>, KeyringError> {
         let sql = format!("SELECT {KEY_COLUMNS} FROM wrapped_key WHERE id = ?1");
         self.database.read(move |connection| Ok(rows(connection, &sql, [id.as_bytes()], key_row)?.pop())).await
+    }
+
+    async fn row_to_use(&self, id: KeyId) -> Result<Option<(KeyRow, MasterKeyState)>, KeyringError> {
+        let sql = format!(
+            "SELECT {KEY_COLUMNS}, state, after_ms FROM wrapped_key JOIN \
+             (SELECT id AS master, state, after_ms FROM master_key) ON master = parent WHERE id = ?1"
+        );
+        self.database
+            .read(move |connection| {
+                let read = |row: &Row<'_>| Ok((key_row(row)?, state(row, KEY_COLUMN_COUNT)?));
+                Ok(rows(connection, &sql, [id.as_bytes()], read)?.pop())
+            })
+            .await
     }
 
     async fn erase(&self, ids: Vec<KeyId>) -> Result<(), KeyringError> {

@@ -11,6 +11,8 @@ use crate::keyring::{AliasRow, KeyRow, MasterKeyRow, MasterKeyState, Tally};
 
 /// In the order that [`key_row`] reads.
 pub(super) const KEY_COLUMNS: &str = "id, kind, wrapped, context, session, parent";
+/// Of [`KEY_COLUMNS`].
+pub(super) const KEY_COLUMN_COUNT: usize = 6;
 /// In the order that [`master_key_row`] reads.
 pub(super) const MASTER_KEY_COLUMNS: &str = "alias, version, id, current, canary, state, after_ms, created_ms, wraps";
 
@@ -35,7 +37,7 @@ pub(super) fn master_key_row(row: &Row<'_>) -> Result<MasterKeyRow, KeyringError
         id: MasterKeyId::new(field(row, 2)?),
         current: field(row, 3)?,
         canary: wrapped_key(row, 4)?,
-        state: state(field(row, 5)?, count(row, 6)?)?,
+        state: state(row, 5)?,
         created_ms: count(row, 7)?,
         wraps: count(row, 8)?,
     })
@@ -61,11 +63,12 @@ pub(super) fn state_numbers(state: MasterKeyState) -> (u8, i64) {
     }
 }
 
-fn state(number: u8, after_ms: u64) -> Result<MasterKeyState, KeyringError> {
-    match number {
+/// Of the columns state and after_ms, which begin at `index`.
+pub(super) fn state(row: &Row<'_>, index: usize) -> Result<MasterKeyState, KeyringError> {
+    match field::<u8>(row, index)? {
         0 => Ok(MasterKeyState::Enabled),
         1 => Ok(MasterKeyState::Disabled),
-        2 => Ok(MasterKeyState::PendingDestruction { after_ms }),
+        2 => Ok(MasterKeyState::PendingDestruction { after_ms: count(row, index + 1)? }),
         3 => Ok(MasterKeyState::Destroyed),
         other => Err(KeyringError::Damaged(format!("a master key has state {other}"))),
     }
