@@ -10,21 +10,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
+use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind, open_small, seal_small};
 use strongroom_hsm::{
     Alias, CacheLimits, CacheStatus, Cached, Health, KeyCache, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey,
 };
 
 use crate::audit::{AuditLog, AuditedMasters, Subject, Who, on_behalf_of};
+use crate::bucket_key::{BucketKey, BucketKeys};
 use crate::catalog::BucketRow;
-use crate::catalog::record::RecordKey;
+use crate::catalog::record::{Encryption, RecordKey};
 use crate::clock::Clock;
 use crate::error::{KeyringError, OpError};
 use crate::id::{BucketId, SessionId, StoreId, WriteId};
-use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyState};
+use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyState, Wrapped};
 
 /// Catalog keys remembered at most; beyond it all are forgotten and unwrapped again as they are needed.
 const REMEMBERED: usize = 4096;
+
+/// Separates the wraps of a bucket key from any other use of it.
+const BUCKET_KEY_LABEL: &str = "strongroom/bucket-key/1";
 
 /// Wraps that this process sets aside at once under a master key; at most so many are counted and never made.
 const WRAPS_AT_ONCE: u64 = 1 << 20;
@@ -56,7 +60,7 @@ pub struct ObjectPlace<'a> {
 
 /// A key that is remembered, and the wrapped form that it came from.
 struct Remembered<K> {
-    wrapped: WrappedKey,
+    wrapped: Wrapped,
     key: Arc<K>,
 }
 
@@ -74,6 +78,7 @@ pub struct Keys {
     record_keys: Mutex<HashMap<BucketId, Remembered<RecordKey>>>,
     store_key: Mutex<Option<Remembered<DataKey>>>,
     data_keys: KeyCache,
+    bucket_keys: BucketKeys,
 }
 
 impl Keys {
@@ -101,15 +106,64 @@ impl Keys {
             record_keys: Mutex::default(),
             store_key: Mutex::default(),
             data_keys: KeyCache::new(cache),
+            bucket_keys: BucketKeys::default(),
         }
     }
 
-    /// A new data key for a write in the bucket of this name, wrapped; the row is to be kept in the keyring before the write is committed.
+    /// A new data key for a write in a bucket, wrapped by the master key or by a bucket key; the row is to be kept in the
+    /// keyring before the write is committed.
     ///
     /// # Errors
-    /// [`OpError::Unavailable`] while the HSM is away: nothing may be written then.
-    pub async fn fresh_data_key(&self, bucket: &str, place: ObjectPlace<'_>) -> Result<(DataKey, KeyRow), OpError> {
-        self.fresh(Kind::DataKey, self.data_key_context(place), Subject::object(bucket, place.key)).await
+    /// [`OpError::Unavailable`] while the HSM is away: nothing may be written then, but under a bucket key that serves.
+    pub async fn fresh_data_key(
+        self: &Arc<Self>,
+        bucket: &BucketRow,
+        place: ObjectPlace<'_>,
+        encryption: Encryption,
+    ) -> Result<(DataKey, KeyRow), OpError> {
+        let context = self.data_key_context(place);
+        if !encryption.has_bucket_key() {
+            return self.fresh(Kind::DataKey, context, Subject::object(&bucket.name, place.key)).await;
+        }
+        let parent = self.bucket_key(bucket).await?;
+        let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
+        let sealed = seal_small(&parent.key, BUCKET_KEY_LABEL, &context, key.expose())?;
+        let wrapped = Wrapped::ByBucketKey { bucket_key: parent.id, sealed };
+        Ok((key, KeyRow { id, kind: Kind::DataKey, wrapped, context, session: self.session }))
+    }
+
+    /// The bucket key for one more data key.
+    async fn bucket_key(self: &Arc<Self>, bucket: &BucketRow) -> Result<BucketKey, OpError> {
+        let slot = self.bucket_keys.slot(bucket.id);
+        loop {
+            if let Some(taken) = slot.take(Instant::now()) {
+                if taken.makes_successor {
+                    let (keys, slot, bucket) = (self.clone(), slot.clone(), bucket.clone());
+                    // On nobody's behalf: it will serve whoever comes.
+                    tokio::spawn(async move {
+                        let made = keys.fresh_bucket_key(&bucket).await;
+                        let made = made.inspect_err(|error| tracing::warn!(%error, "no new bucket key yet")).ok();
+                        slot.succeed(made, Instant::now());
+                    });
+                }
+                return Ok(taken.key);
+            }
+            let _turn = slot.first.lock().await;
+            if !slot.serves(Instant::now()) {
+                slot.succeed(Some(self.fresh_bucket_key(bucket).await?), Instant::now());
+            }
+        }
+    }
+
+    /// A new bucket key, wrapped by the master key and kept.
+    async fn fresh_bucket_key(&self, bucket: &BucketRow) -> Result<BucketKey, OpError> {
+        let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
+        let (context, subject) = (self.bucket_key_context(bucket.id, id), Subject::bucket(&bucket.name));
+        let wrapped = self.wrap(&self.alias, &key, &context, (Kind::BucketKey, id), subject).await?;
+        let wrapped = Wrapped::ByMaster(wrapped);
+        let row = KeyRow { id, kind: Kind::BucketKey, wrapped, context, session: self.session };
+        self.keep(&key, row, subject).await?;
+        Ok(BucketKey { id, key: Arc::new(key) })
     }
 
     /// A new catalog key for the bucket of this name, wrapped, and ready to seal its records.
@@ -136,24 +190,56 @@ impl Keys {
             self.data_keys.forget(id);
             return Ok(None);
         };
+        let subject = Subject::object(bucket, place.key);
+        match &row.wrapped {
+            Wrapped::ByMaster(wrapped) => Ok(Some(self.held_or_unwrapped(&row, wrapped, subject).await?)),
+            // To open it costs microseconds; what is held is its bucket key.
+            Wrapped::ByBucketKey { .. } => Ok(Some(Arc::new(self.unwrap(&row, subject).await?))),
+        }
+    }
+
+    /// The key of a row that was read just now, from the cache if it is there.
+    async fn held_or_unwrapped(
+        &self,
+        row: &KeyRow,
+        wrapped: &WrappedKey,
+        subject: Subject<'_>,
+    ) -> Result<Arc<DataKey>, KeyError> {
         let now = Instant::now();
-        let spent = match self.data_keys.find(id, &row.wrapped, now) {
-            Cached::Fresh(key) => return Ok(Some(key)),
+        let spent = match self.data_keys.find(row.id, wrapped, now) {
+            Cached::Fresh(key) => return Ok(key),
             Cached::Spent(key) => Some(key),
             Cached::Absent => None,
         };
-        match (self.unwrap(&row, Subject::object(bucket, place.key)).await, spent) {
+        match (self.unwrap_by_master(row, wrapped, subject).await, spent) {
             (Ok(key), _) => {
                 let key = Arc::new(key);
-                self.data_keys.hold(id, row.wrapped, key.clone(), now);
-                Ok(Some(key))
+                self.data_keys.hold(row.id, wrapped.clone(), key.clone(), now);
+                Ok(key)
             }
             (Err(KeyError::Away { .. }), Some(key)) => {
                 self.data_keys.used_offline();
-                Ok(Some(key))
+                Ok(key)
             }
-            (Err(error), _) => Err(error.into()),
+            (Err(error), _) => Err(error),
         }
+    }
+
+    /// The bucket key that a data key was wrapped under.
+    async fn opened_bucket_key(&self, id: KeyId, subject: Subject<'_>) -> Result<Arc<DataKey>, KeyError> {
+        let row = match self.keyring.row_to_use(id).await {
+            Ok(row) => row,
+            Err(KeyringError::Damaged(_)) => return Err(KeyError::Refused),
+            Err(error) => return Err(KeyError::Away { reason: error.to_string() }),
+        };
+        let Some((row, state)) = row.filter(|(row, _)| row.kind == Kind::BucketKey) else {
+            return Err(KeyError::Refused);
+        };
+        let Wrapped::ByMaster(wrapped) = &row.wrapped else { return Err(KeyError::Refused) };
+        if state.is_some_and(|state| state != MasterKeyState::Enabled) {
+            return Err(KeyError::Disabled { id: wrapped.master });
+        }
+        self.held_or_unwrapped(&row, wrapped, subject).await
     }
 
     /// What became of lookups in the data-key cache.
@@ -165,6 +251,7 @@ impl Keys {
     pub async fn forget_old(&self) {
         let is_away = matches!(self.masters.health().await, Health::Degraded { .. });
         self.data_keys.forget_old(Instant::now(), is_away);
+        self.bucket_keys.forget_old(Instant::now());
     }
 
     /// The key that seals a bucket's records.
@@ -215,23 +302,45 @@ impl Keys {
         match self.keyring.keep(row.clone()).await {
             Err(KeyringError::UnknownParent) => {
                 self.refresh().await?;
-                row.wrapped = self.wrap_again(&self.alias, key, &row, subject).await?;
+                // Or its bucket key, or the master key of that.
+                self.bucket_keys.forget();
+                let wrapped = self.wrap_again(&self.alias, key, &row, subject).await?;
+                row.wrapped = Wrapped::ByMaster(wrapped);
                 Ok(self.keyring.keep(row).await?)
             }
             outcome => Ok(outcome?),
         }
     }
 
-    /// Unwraps what a row holds, whatever kind of key it is.
+    /// Unwraps what a row holds, whatever kind of key it is, and whatever is its parent.
     ///
     /// # Errors
-    /// The HSM's.
+    /// The HSM's; [`KeyError::Refused`] if its bucket key is gone or does not open it; [`KeyError::Away`] where the keyring
+    /// cannot be read.
     pub async fn unwrap(&self, row: &KeyRow, subject: Subject<'_>) -> Result<DataKey, KeyError> {
+        match &row.wrapped {
+            Wrapped::ByMaster(wrapped) => self.unwrap_by_master(row, wrapped, subject).await,
+            Wrapped::ByBucketKey { bucket_key, sealed } => {
+                let parent = self.opened_bucket_key(*bucket_key, subject).await?;
+                let mut plain =
+                    open_small(&parent, BUCKET_KEY_LABEL, &row.context, sealed).map_err(|_| KeyError::Refused)?;
+                let key: &mut [u8; 32] = plain.as_mut_slice().try_into().map_err(|_| KeyError::Refused)?;
+                Ok(DataKey::from_bytes(key))
+            }
+        }
+    }
+
+    async fn unwrap_by_master(
+        &self,
+        row: &KeyRow,
+        wrapped: &WrappedKey,
+        subject: Subject<'_>,
+    ) -> Result<DataKey, KeyError> {
         let what = (row.kind, row.id);
-        match self.audited.unwrap(&row.wrapped, &row.context, what, subject).await {
+        match self.audited.unwrap(wrapped, &row.context, what, subject).await {
             // Made on another node since the keyring was last read, or enabled there.
             Err(KeyError::UnknownMasterKey { .. } | KeyError::Disabled { .. }) if self.refresh().await.is_ok() => {
-                self.audited.unwrap(&row.wrapped, &row.context, what, subject).await
+                self.audited.unwrap(wrapped, &row.context, what, subject).await
             }
             outcome => outcome,
         }
@@ -313,7 +422,7 @@ impl Keys {
         subject: Subject<'_>,
     ) -> Result<(DataKey, KeyRow), OpError> {
         let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
-        let wrapped = self.wrap(&self.alias, &key, &context, (kind, id), subject).await?;
+        let wrapped = Wrapped::ByMaster(self.wrap(&self.alias, &key, &context, (kind, id), subject).await?);
         Ok((key, KeyRow { id, kind, wrapped, context, session: self.session }))
     }
 
@@ -323,16 +432,26 @@ impl Keys {
         if row.kind != kind || row.context != *context {
             return Err(OpError::damaged("a wrapped key belongs elsewhere"));
         }
-        if state != MasterKeyState::Enabled {
+        // That of a bucket key is looked at when the bucket key is read.
+        if state.is_some_and(|state| state != MasterKeyState::Enabled) {
             // Whatever is remembered: from now on this node, too, knows that it is disabled.
             self.refresh().await?;
-            return Err(KeyError::Disabled { id: row.wrapped.master }.into());
+            return Err(KeyError::Disabled { id: MasterKeyId::new(*row.wrapped.parent()) }.into());
         }
         Ok(Some(row))
     }
 
     fn data_key_context(&self, place: ObjectPlace<'_>) -> ContextDigest {
         object_context(Kind::DataKey, &self.store, &place).digest()
+    }
+
+    /// Its id stands where an object has its write id, so that no two keys of a bucket can trade places.
+    fn bucket_key_context(&self, bucket: BucketId, id: KeyId) -> ContextDigest {
+        let mut context = Context::new(Kind::BucketKey);
+        context.store_id = self.store.as_bytes();
+        context.bucket_id = bucket.as_bytes();
+        context.write_id = id.as_bytes();
+        context.digest()
     }
 
     fn catalog_key_context(&self, bucket: BucketId) -> ContextDigest {

@@ -11,6 +11,7 @@ pub mod admin;
 pub mod audit;
 pub mod blob;
 mod bridge;
+mod bucket_key;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

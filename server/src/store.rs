@@ -15,7 +15,7 @@ use crate::condemned::Remover;
 use crate::error::OpError;
 use crate::id::{SessionId, StoreId, StreamId};
 use crate::key::{Keys, store_key_context};
-use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow};
+use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow, Wrapped};
 use crate::{jobs, session};
 
 /// Returns once the token's files are durable.
@@ -61,7 +61,7 @@ pub struct Store {
     /// Dates.
     pub clock: Arc<dyn Clock>,
     /// Makes, wraps and opens keys.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     /// Removes what no row names.
     pub remover: Arc<Remover>,
     beside: Mutex<Vec<JoinHandle<()>>>,
@@ -101,6 +101,7 @@ impl Store {
         let what = (Kind::StoreKey, id);
         let wrapped = masters.wrap(&master.alias, &key, &context, what, Subject::default()).await?;
         let identity = KeyringIdentity { store, store_key: id };
+        let wrapped = Wrapped::ByMaster(wrapped);
         let row = KeyRow { id, kind: Kind::StoreKey, wrapped, context, session: FOUNDING };
         parts.keyring.found(identity, master, row).await?;
         Ok(identity)
@@ -121,7 +122,15 @@ impl Store {
         }
         let session = SessionId::fresh(clock.now_ms())?;
         catalog.open_session(session).await?;
-        let keys = Keys::new(identity, session, masters.clone(), audit.clone(), keyring.clone(), clock.clone(), cache);
+        let keys = Arc::new(Keys::new(
+            identity,
+            session,
+            masters.clone(),
+            audit.clone(),
+            keyring.clone(),
+            clock.clone(),
+            cache,
+        ));
         let remover = Remover::start(catalog.clone(), keyring.clone(), blobs.clone(), session);
         let beside = Mutex::new(vec![session::keep_alive(catalog.clone(), session)]);
         let store = Self {

@@ -36,7 +36,7 @@ pub struct Verified {
 pub struct Unreadable {
     /// Its id, in hexadecimal.
     pub key_id: String,
-    /// `data`, `catalog` or `store`; `unknown` where the row itself cannot be read.
+    /// `data`, `bucket`, `catalog` or `store`; `unknown` where the row itself cannot be read.
     pub kind: String,
     /// Why.
     pub why: String,

@@ -35,7 +35,7 @@ pub struct CreateRequest {
     /// What the client says about the object.
     pub description: Description,
     /// As asked for; without, the bucket's default.
-    pub encryption: Option<Encryption>,
+    pub encryption: policy::Asked,
     /// The checksum of its parts and of the whole.
     pub checksum: Option<UploadChecksum>,
 }
@@ -51,7 +51,7 @@ pub async fn create(store: &Store, request: CreateRequest) -> Result<(WriteId, E
     let created_ms = store.clock.now_ms();
     let write_id = WriteId::fresh(created_ms)?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
-    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row.name, place).await?;
+    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row, place, encryption).await?;
     let made = Made { blobs: vec![], keys: vec![key_row.id] };
     let outcome = async {
         let record = UploadRecord { description: request.description, encryption, checksum: request.checksum };

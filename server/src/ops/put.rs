@@ -14,6 +14,7 @@ use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, Digested, Digests, Etag};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
+use crate::policy;
 use crate::store::Store;
 
 /// Decides, once all of a body has passed, whether it is what its sender said it was.
@@ -28,7 +29,7 @@ pub struct PutRequest {
     /// What the client says about the object.
     pub description: Description,
     /// As asked for; without, the bucket's default.
-    pub encryption: Option<Encryption>,
+    pub encryption: policy::Asked,
     /// On the current version.
     pub conditions: Conditions,
     /// Checksums to take and to store.
@@ -59,11 +60,11 @@ pub async fn put(store: &Store, request: PutRequest, body: Plaintext, accept: Ac
     if !request.conditions.is_empty() {
         request.conditions.check_write(bucket.version(store, &request.key).await?.as_ref())?;
     }
-    let encryption = crate::policy::encryption(&bucket, request.encryption)?;
+    let encryption = policy::encryption(&bucket, request.encryption)?;
 
     let write_id = WriteId::fresh(store.clock.now_ms())?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
-    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row.name, place).await?;
+    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row, place, encryption).await?;
     let blob = store.fresh_blob()?;
     let made = Made { blobs: vec![blob], keys: vec![key_row.id] };
     tracing::debug!(bucket = %bucket.row.id, %write_id, %blob, key_id = %key_row.id, "sealing");
