@@ -12,6 +12,7 @@
 //! [`make_softhsm_token`] makes a token for development. Nothing here knows of S3 or objects.
 
 mod bench;
+mod cache;
 mod canary;
 mod dev;
 mod doctor;
@@ -30,6 +31,7 @@ mod wrapped;
 mod memory;
 
 pub use bench::{BenchOptions, bench};
+pub use cache::{CacheLimits, CacheStatus, Cached, KeyCache};
 pub use dev::{DevToken, make_softhsm_token};
 pub use doctor::{
     BenchReport, DoctorPlan, DoctorReport, Finding, InProcess, Latency, RungFinding, Severity, ThroughWorkers,

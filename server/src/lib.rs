@@ -8,8 +8,10 @@
 //! HTTP, and reaches blob store, keyring, catalog, master keys and clock through traits only.
 
 pub mod admin;
+pub mod audit;
 pub mod blob;
 mod bridge;
+mod bucket_key;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

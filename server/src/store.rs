@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use strongroom_engine::{DataKey, KeyId, Kind, open_small, seal_small};
-use strongroom_hsm::{KeyError, MasterKeyAdmin};
+use strongroom_hsm::{CacheLimits, KeyError, MasterKeyAdmin};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use crate::audit::{AuditLog, AuditedMasters, Subject};
 use crate::blob::{BlobName, BlobStore};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -14,7 +15,7 @@ use crate::condemned::Remover;
 use crate::error::OpError;
 use crate::id::{SessionId, StoreId, StreamId};
 use crate::key::{Keys, store_key_context};
-use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow};
+use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow, Wrapped};
 use crate::{jobs, session};
 
 /// Returns once the token's files are durable.
@@ -33,6 +34,8 @@ pub struct StoreParts {
     pub masters: Arc<dyn MasterKeyAdmin>,
     /// Forces to disk what was made or destroyed on the token, where the token does not.
     pub force_token: ForceToken,
+    /// Where uses of master keys leave their events.
+    pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,10 +56,12 @@ pub struct Store {
     pub masters: Arc<dyn MasterKeyAdmin>,
     /// Forces to disk what was made or destroyed on the token, where the token does not.
     pub force_token: ForceToken,
+    /// Where uses of master keys leave their events.
+    pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
     /// Makes, wraps and opens keys.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     /// Removes what no row names.
     pub remover: Arc<Remover>,
     beside: Mutex<Vec<JoinHandle<()>>>,
@@ -92,20 +97,23 @@ impl Store {
         let id = KeyId::fresh(now_ms)?;
         let context = store_key_context(store);
         let key = DataKey::generate()?;
-        let wrapped = parts.masters.wrap(&master.alias, &key, &context).await?;
+        let masters = AuditedMasters::new(parts.masters.clone(), parts.audit.clone());
+        let what = (Kind::StoreKey, id);
+        let wrapped = masters.wrap(&master.alias, &key, &context, what, Subject::default()).await?;
         let identity = KeyringIdentity { store, store_key: id };
+        let wrapped = Wrapped::ByMaster(wrapped);
         let row = KeyRow { id, kind: Kind::StoreKey, wrapped, context, session: FOUNDING };
         parts.keyring.found(identity, master, row).await?;
         Ok(identity)
     }
 
-    /// Opens a store, its session, and what runs beside the requests. `alone` says that no other process can have it
+    /// Opens a store, its session, and what runs beside the requests. `cache` bounds the data keys that are held. `alone` says that no other process can have it
     /// open. The HSM may be away: requests that need it are refused until it is back.
     ///
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
-    pub async fn open(parts: StoreParts, alone: bool) -> Result<Arc<Self>, OpError> {
-        let StoreParts { catalog, keyring, blobs, masters, force_token, clock } = parts;
+    pub async fn open(parts: StoreParts, cache: CacheLimits, alone: bool) -> Result<Arc<Self>, OpError> {
+        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock } = parts;
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
         match catalog.store().await? {
             Some(store) if store == identity.store => {}
@@ -114,7 +122,15 @@ impl Store {
         }
         let session = SessionId::fresh(clock.now_ms())?;
         catalog.open_session(session).await?;
-        let keys = Keys::new(identity, session, masters.clone(), keyring.clone(), clock.clone());
+        let keys = Arc::new(Keys::new(
+            identity,
+            session,
+            masters.clone(),
+            audit.clone(),
+            keyring.clone(),
+            clock.clone(),
+            cache,
+        ));
         let remover = Remover::start(catalog.clone(), keyring.clone(), blobs.clone(), session);
         let beside = Mutex::new(vec![session::keep_alive(catalog.clone(), session)]);
         let store = Self {
@@ -125,6 +141,7 @@ impl Store {
             blobs,
             masters,
             force_token,
+            audit,
             clock,
             keys,
             remover,
@@ -133,6 +150,7 @@ impl Store {
         let store = Arc::new(store);
         store.run_beside(jobs::sweep::run(Arc::downgrade(&store), alone));
         store.run_beside(jobs::rotate::run(Arc::downgrade(&store)));
+        store.run_beside(jobs::forget::run(Arc::downgrade(&store)));
         Ok(store)
     }
 
@@ -144,6 +162,7 @@ impl Store {
         if let Err(error) = self.catalog.advance_session(self.session, crate::catalog::SessionState::Closed).await {
             tracing::warn!(%error, "the session stays open until the next start");
         }
+        self.audit.flush().await;
     }
 
     /// A name for a new blob of this session.

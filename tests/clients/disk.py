@@ -80,7 +80,7 @@ def orphans(server: Server) -> set[str]:
         catalog(server),
         "SELECT data_key AS id FROM version UNION SELECT data_key FROM upload UNION SELECT catalog_key FROM bucket",
     )
-    kept_keys = rows(keyring(server), "SELECT id FROM wrapped_key WHERE id <> (SELECT store_key FROM identity)")
+    kept_keys = rows(keyring(server), "SELECT id FROM wrapped_key WHERE kind <> 3 AND id <> (SELECT store_key FROM identity)")
     stray_blobs = blobs(server) ^ {blob_path(server, row["blob"]) for row in named_blobs}
     stray_keys = {row["id"] for row in kept_keys} ^ {row["id"] for row in named_keys}
     return {str(path) for path in stray_blobs} | {id.hex() for id in stray_keys}

@@ -55,6 +55,7 @@ class Server:
         port: int | None = None,
         environment: dict[str, str] | None = None,
         options: tuple[str, ...] = ("--dev",),
+        arguments: tuple[str, ...] = (),
     ):
         self.data = Path(data)
         self.port = port or free_port()
@@ -64,6 +65,7 @@ class Server:
         self.process: subprocess.Popen | None = None
         self._wrapper = wrapper
         self.options = options
+        self.arguments = arguments
         self._environment = {**os.environ, LOG_LEVEL_VARIABLE: log_level, **(environment or {})}
 
     # Life
@@ -71,6 +73,7 @@ class Server:
     def spawn(self) -> "Server":
         """Starts the process and returns at once: ready or not, alive or not."""
         command = [*self._wrapper, BINARY, "serve", *self.options, "--data", str(self.data), "--listen", self.address]
+        command += self.arguments
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True

@@ -100,9 +100,8 @@ def test_a_mode_that_is_not_implemented_is_never_a_silent_yes(s3, bucket, mode):
     [
         {"x-amz-server-side-encryption-aws-kms-key-id": "alias/mine"},
         {"x-amz-server-side-encryption-context": "e30="},
-        {"x-amz-server-side-encryption-bucket-key-enabled": "true"},
     ],
-    ids=["key id", "context", "bucket key"],
+    ids=["key id", "context"],
 )
 def test_a_kms_header_beside_aes256_is_never_a_silent_yes(server, s3, bucket, header):
     headers = {"x-amz-server-side-encryption": "AES256", **header}

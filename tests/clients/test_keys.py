@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+import audit
 from disk import files, keyring, rows
 from painted import painted
 from refusal import body, refused
@@ -296,9 +297,10 @@ def test_an_invalidated_bucket_reads_no_more(filled):
     assert body(s3, "other", "k") == b"x"
 
 
-def test_who_did_what_to_a_master_key_is_in_the_log(filled):
+def test_who_did_what_to_a_master_key_is_in_the_audit_log(filled):
     run(filled, "rotate", "default")
     run(filled, "disable", "default/9", code=1)
-    told = [line for line in filled.log_text().splitlines() if "strongroom::audit" in line]
-    assert any("rotate-key" in line and "done" in line and f"uid={os.getuid()}" in line for line in told)
-    assert any("disable-key" in line and "no master key" in line for line in told)
+    told = [event for event in audit.events(filled) if event["event"] == "administration"]
+    assert [event["command"]["command"] for event in told] == ["rotate-key", "disable-key"]
+    assert {event["who"] for event in told} == {f"uid:{os.getuid()}"}
+    assert told[0]["result"] == "done" and "no master key" in told[1]["result"]

@@ -7,7 +7,7 @@ use strongroom_engine::{ContextDigest, KeyId, Kind};
 use strongroom_hsm::{Alias, MasterKeyId, Rung, Version, WrappedKey};
 use strongroom_server::error::KeyringError;
 use strongroom_server::id::{SessionId, StoreId};
-use strongroom_server::keyring::{KeyRow, Keyring, KeyringIdentity, MasterKeyRow, MasterKeyState};
+use strongroom_server::keyring::{KeyRow, Keyring, KeyringIdentity, MasterKeyRow, MasterKeyState, Wrapped};
 
 /// Opens the keyring; each time the same one.
 pub type Open<'a> = &'a (dyn Fn() -> Arc<dyn Keyring> + Sync);
@@ -21,6 +21,7 @@ macro_rules! keyring_suite {
             $crate::keyring_suite::a_kept_key_reads_back_as_it_was as a_kept_key_reads_back_as_it_was,
             $crate::keyring_suite::a_row_is_never_replaced as a_row_is_never_replaced,
             $crate::keyring_suite::a_key_under_a_master_key_of_nobody_is_refused as a_key_under_a_master_key_of_nobody_is_refused,
+            $crate::keyring_suite::a_key_under_a_bucket_key_that_is_gone_is_refused as a_key_under_a_bucket_key_that_is_gone_is_refused,
             $crate::keyring_suite::an_erased_key_is_gone_and_may_be_erased_again as an_erased_key_is_gone_and_may_be_erased_again,
             $crate::keyring_suite::the_keys_of_a_session_are_found_page_by_page as the_keys_of_a_session_are_found_page_by_page,
             $crate::keyring_suite::keys_kept_and_erased_at_once_are_right_when_opened_again as keys_kept_and_erased_at_once_are_right_when_opened_again,
@@ -38,22 +39,41 @@ fn session(number: u8) -> SessionId {
     SessionId::from_bytes([number; 16])
 }
 
-/// A wrapped key whose bytes look like no other's, so that a search finds exactly it. Lengths differ, as those of
-/// different rungs do.
-pub fn key_row(number: u64, session_number: u8) -> KeyRow {
+/// Bytes that look like no other number's, so that a search finds exactly them. Lengths differ, as those of different
+/// rungs do.
+pub fn ciphertext(number: u64) -> Vec<u8> {
     let word_count = match number % 5 {
         0..=2 => 8,
         3 => 10,
         _ => 32,
     };
-    let ciphertext = (0..word_count).flat_map(|word| mixed(number * 64 + word).to_be_bytes());
+    (0..word_count).flat_map(|word| mixed(number * 64 + word).to_be_bytes()).collect()
+}
+
+/// A data key, wrapped by the master key.
+pub fn key_row(number: u64, session_number: u8) -> KeyRow {
     KeyRow {
         id: key_id(number),
         kind: Kind::DataKey,
-        wrapped: WrappedKey { master: MasterKeyId::new(MASTER), rung: Rung::AesGcm, ciphertext: ciphertext.collect() },
+        wrapped: Wrapped::ByMaster(wrapped(number)),
         context: ContextDigest::from_bytes([number as u8; 32]),
         session: session(session_number),
     }
+}
+
+/// A bucket key.
+pub fn bucket_key_row(number: u64, session_number: u8) -> KeyRow {
+    KeyRow { kind: Kind::BucketKey, ..key_row(number, session_number) }
+}
+
+/// A data key, wrapped by bucket key `above`.
+pub fn key_row_below(number: u64, above: u64) -> KeyRow {
+    let sealed = (0..10).flat_map(|word| mixed(number * 64 + word).to_be_bytes()).collect();
+    KeyRow { wrapped: Wrapped::ByBucketKey { bucket_key: key_id(above), sealed }, ..key_row(number, 3) }
+}
+
+fn wrapped(number: u64) -> WrappedKey {
+    WrappedKey { master: MasterKeyId::new(MASTER), rung: Rung::AesGcm, ciphertext: ciphertext(number) }
 }
 
 /// SplitMix64: every input gives another word, and none that resembles its neighbours'.
@@ -70,7 +90,7 @@ fn master(alias: &str) -> MasterKeyRow {
         version: Version(1),
         id: MasterKeyId::new(MASTER),
         current: true,
-        canary: key_row(0, 0).wrapped,
+        canary: wrapped(0),
         state: MasterKeyState::Enabled,
         created_ms: 5,
         wraps: 0,
@@ -129,9 +149,21 @@ pub async fn a_key_under_a_master_key_of_nobody_is_refused(open: Open<'_>) {
     let keyring = open();
     founded(&*keyring).await;
     let mut row = key_row(10, 3);
-    row.wrapped.master = MasterKeyId::new([0; 16]);
+    row.wrapped = Wrapped::ByMaster(WrappedKey { master: MasterKeyId::new([0; 16]), ..wrapped(10) });
     assert!(matches!(keyring.keep(row).await, Err(KeyringError::UnknownParent)));
     assert!(keyring.row(key_id(10)).await.unwrap().is_none());
+}
+
+pub async fn a_key_under_a_bucket_key_that_is_gone_is_refused(open: Open<'_>) {
+    let keyring = open();
+    founded(&*keyring).await;
+    keyring.keep(bucket_key_row(20, 3)).await.unwrap();
+    keyring.keep(key_row(21, 3)).await.unwrap();
+    keyring.keep(key_row_below(30, 20)).await.unwrap();
+    check_row(open().row(key_id(30)).await.unwrap(), &key_row_below(30, 20));
+    assert!(matches!(keyring.keep(key_row_below(31, 21)).await, Err(KeyringError::UnknownParent)), "no bucket key");
+    keyring.erase(vec![key_id(20)]).await.unwrap();
+    assert!(matches!(keyring.keep(key_row_below(31, 20)).await, Err(KeyringError::UnknownParent)));
 }
 
 pub async fn an_erased_key_is_gone_and_may_be_erased_again(open: Open<'_>) {
@@ -155,6 +187,7 @@ pub async fn the_keys_of_a_session_are_found_page_by_page(open: Open<'_>) {
     }
     assert_eq!(keyring.sessions().await.unwrap(), [session(0), session(3), session(4)]);
     let page = |after, limit| keyring.kept_by(session(3), after, limit);
+    keyring.keep(bucket_key_row(11_000, 3)).await.unwrap();
     assert_eq!(page(None, 2).await.unwrap(), [key_id(10), key_id(12)]);
     assert_eq!(page(Some(key_id(12)), 2).await.unwrap(), [key_id(14)]);
     assert_eq!(page(Some(key_id(14)), 2).await.unwrap(), []);

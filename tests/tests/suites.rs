@@ -62,7 +62,9 @@ mod on_sqlite_keyring {
     use std::collections::HashSet;
     use std::path::PathBuf;
 
-    use strongroom_tests::keyring_suite::{founded, key_id, key_row};
+    use strongroom_engine::KeyId;
+    use strongroom_server::keyring::{Keyring as _, KeyringAdmin as _, SqliteKeyring, Wrapped};
+    use strongroom_tests::keyring_suite::{bucket_key_row, ciphertext, founded, key_id, key_row, key_row_below};
 
     use super::{files_with, in_new_folder, killed, sqlite_key_life, sqlite_keyring};
 
@@ -77,7 +79,6 @@ mod on_sqlite_keyring {
         for number in 10..40 {
             keyring.keep(key_row(number, 3)).await.unwrap();
         }
-        let ciphertext = |number| key_row(number, 3).wrapped.ciphertext;
         assert!(!files_with(folder.path(), &ciphertext(20)).is_empty(), "the search finds a key that is there");
         keyring.erase(vec![key_id(20), key_id(39)]).await.unwrap();
         for number in [20, 39] {
@@ -111,13 +112,59 @@ mod on_sqlite_keyring {
 
             let bytes = std::fs::read(folder.path().join("keyring.sqlite")).unwrap();
             let windows: HashSet<&[u8]> = bytes.windows(8).collect();
-            let found =
-                |number: &&u64| key_row(**number, 3).wrapped.ciphertext.chunks(8).any(|piece| windows.contains(piece));
+            let found = |number: &&u64| ciphertext(**number).chunks(8).any(|piece| windows.contains(piece));
             assert_eq!(left.iter().filter(found).count(), left.len(), "the search finds keys that are there");
             let stale = gone.iter().filter(found).count();
             assert_eq!(stale, 0, "of {} erased keys are still in the file", gone.len());
             assert_eq!(std::fs::metadata(folder.path().join("keyring.sqlite-wal")).unwrap().len(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn no_byte_of_an_erased_key_under_a_bucket_key_is_left_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = sqlite_keyring(folder.path());
+        founded(&*keyring).await;
+        keyring.keep(bucket_key_row(5, 3)).await.unwrap();
+        let sealed = |number| match key_row_below(number, 5).wrapped {
+            Wrapped::ByBucketKey { sealed, .. } => sealed,
+            Wrapped::ByMaster(_) => vec![],
+        };
+        let (mut left, mut gone) = (Vec::new(), Vec::new());
+        for round in 0..12_u64 {
+            for index in round * 100..round * 100 + 100 {
+                let number = 10 + index * 7919 % 4003;
+                keyring.keep(key_row_below(number, 5)).await.unwrap();
+                left.push(number);
+            }
+            let (erased, kept): (Vec<u64>, Vec<u64>) =
+                left.into_iter().partition(|number| (number.wrapping_mul(0x9e37_79b9) >> 7) % 12 < round);
+            keyring.erase(erased.iter().copied().map(key_id).collect()).await.unwrap();
+            (left, gone) = (kept, [gone, erased].concat());
+        }
+        let bytes = std::fs::read(folder.path().join("keyring.sqlite")).unwrap();
+        let windows: HashSet<&[u8]> = bytes.windows(8).collect();
+        let found = |number: &&u64| sealed(**number).chunks(8).any(|piece| windows.contains(piece));
+        assert_eq!(left.iter().filter(found).count(), left.len(), "the search finds keys that are there");
+        assert_eq!(gone.iter().filter(found).count(), 0, "of {} erased keys", gone.len());
+    }
+
+    #[tokio::test]
+    async fn a_bucket_key_goes_when_nothing_lies_under_it_and_it_has_its_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = SqliteKeyring::open(&folder.path().join("keyring.sqlite")).unwrap();
+        founded(&keyring).await;
+        for number in [10, 11, 12] {
+            keyring.keep(bucket_key_row(number, 3)).await.unwrap();
+        }
+        keyring.keep(key_row_below(20, 10)).await.unwrap();
+        assert_eq!(keyring.erase_unused_bucket_keys(key_id(12)).await.unwrap(), 1);
+        assert!(keyring.row(key_id(10)).await.unwrap().is_some(), "something lies under it");
+        assert!(keyring.row(key_id(11)).await.unwrap().is_none());
+        assert!(keyring.row(key_id(12)).await.unwrap().is_some(), "it is too young");
+        keyring.erase(vec![key_id(20)]).await.unwrap();
+        assert_eq!(keyring.erase_unused_bucket_keys(KeyId::from_bytes([0xff; 16])).await.unwrap(), 2);
+        assert_eq!(keyring.tally().await.unwrap().iter().map(|tally| tally.count).sum::<u64>(), 1, "the store key");
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strongroom_hsm::Alias;
 
+use crate::audit::{Administration, Who, on_behalf_of};
 use crate::life::{self, LifeError, MasterKeyName, OnProgress, Progress, RewrapOptions, VerifyOptions};
 use crate::store::Store;
 
@@ -92,6 +93,8 @@ pub enum Command {
         /// Which.
         name: MasterKeyName,
     },
+    /// What became of lookups in the data-key cache.
+    CacheStatus,
     /// Copies the keyring.
     BackUpKeyring {
         /// To a file that does not exist; an absolute path.
@@ -138,6 +141,7 @@ async fn perform(store: &Arc<Store>, command: Command, on_progress: OnProgress<'
         Command::Rewrap { alias, options } => json(&life::rewrap(store, &alias, options, on_progress).await?),
         Command::VerifyKeys { options } => json(&life::verify(store, options, on_progress).await?),
         Command::Impact { name } => json(&life::impact(store, &name, on_progress).await?),
+        Command::CacheStatus => json(&store.keys.cache_status()),
         Command::BackUpKeyring { to } => {
             life::back_up(store, &to).await?;
             serde_json::json!({ "backup": to })
@@ -152,20 +156,19 @@ fn json(report: &impl Serialize) -> Value {
     serde_json::to_value(report).unwrap_or(Value::Null)
 }
 
-/// Does a command for somebody, and leaves the event.
+/// Does a command on behalf of somebody, and leaves the event.
 async fn perform_for(
     store: &Arc<Store>,
     uid: u32,
     command: Command,
     on_progress: OnProgress<'_>,
 ) -> Result<Value, LifeError> {
-    let given = serde_json::to_string(&command).unwrap_or_default();
-    let outcome = perform(store, command, on_progress).await;
-    match &outcome {
-        Ok(_) => tracing::info!(target: "strongroom::audit", uid, command = given, result = "done", "administration"),
-        Err(error) => {
-            tracing::info!(target: "strongroom::audit", uid, command = given, result = %error, "administration");
-        }
-    }
-    outcome
+    let work = async {
+        let event = Administration { command: command.clone() };
+        let outcome = perform(store, command, on_progress).await;
+        let result = outcome.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
+        store.audit.administration(event, result).await;
+        outcome
+    };
+    on_behalf_of(Who::uid(uid), work).await
 }

@@ -18,6 +18,19 @@ pub enum Encryption {
     /// SSE-S3: the default master key wraps the data key.
     #[n(1)]
     SseS3,
+    /// SSE-S3: the default master key wraps a bucket key, and this the data key.
+    #[n(2)]
+    SseS3BucketKey,
+}
+
+impl Encryption {
+    /// Whether a bucket key stands between master key and data key.
+    pub fn has_bucket_key(self) -> bool {
+        match self {
+            Self::SseS3 => false,
+            Self::SseS3BucketKey => true,
+        }
+    }
 }
 
 /// The headers that S3 stores with an object and answers as they came.

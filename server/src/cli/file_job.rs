@@ -5,17 +5,17 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use strongroom_engine::Watch;
-use strongroom_hsm::MasterKeys;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+use super::key_use_args::AuditArgs;
 use super::store_args::StoreArgs;
+use crate::audit::{AuditedMasters, Subject, Who, on_behalf_of};
 use crate::start;
 
 /// Set by the first SIGINT, SIGTERM or SIGHUP.
@@ -27,26 +27,35 @@ const CANCELLED_CODE: u8 = 130;
 /// A command on one file, under way.
 pub(super) struct FileJob {
     runtime: Runtime,
-    masters: Arc<dyn MasterKeys>,
+    masters: AuditedMasters,
 }
 
 impl FileJob {
     /// Listens for signals and finds the master keys.
-    pub(super) fn start(store: &StoreArgs) -> Result<Self, Failure> {
+    pub(super) fn start(store: &StoreArgs, audit: &AuditArgs) -> Result<Self, Failure> {
         let config = store.config_of_existing()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async { listen() })?;
-        let masters = runtime.block_on(unless_cancelled(start::open_masters(&config)))??;
+        let masters = runtime.block_on(unless_cancelled(start::open_masters(&config, &audit.config()?)))??;
         Ok(Self { runtime, masters })
     }
 
-    /// Asks the HSM; a signal ends the wait.
-    pub(super) fn ask<'a, T, E, F>(&'a self, question: impl FnOnce(&'a dyn MasterKeys) -> F) -> Result<T, Failure>
+    /// Asks the HSM for the key of a file, and leaves the event; a signal ends the wait.
+    pub(super) fn ask<'a, T, E, F>(
+        &'a self,
+        file: &'a Path,
+        question: impl FnOnce(&'a AuditedMasters, Subject<'a>) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, E>>,
         E: std::error::Error,
     {
-        Ok(self.runtime.block_on(unless_cancelled(question(&*self.masters)))??)
+        let who = Who::uid(rustix::process::geteuid().as_raw());
+        let subject = Subject { object: file.to_str(), ..Subject::default() };
+        let asked = on_behalf_of(who, question(&self.masters, subject));
+        let answer = self.runtime.block_on(unless_cancelled(asked));
+        self.runtime.block_on(self.masters.log().flush());
+        Ok(answer??)
     }
 }
 

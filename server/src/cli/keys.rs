@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use strongroom_hsm::Alias;
 
+use super::key_use_args::AuditArgs;
 use super::store_args::StoreArgs;
 use super::{Failure, keys_report};
 use crate::admin::{Admin, Command};
@@ -30,6 +31,8 @@ pub(super) struct Keys {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 #[derive(Subcommand)]
@@ -81,6 +84,8 @@ enum Action {
     },
     /// What becomes unreadable if a master key, or one version of it, is lost.
     Impact { name: MasterKeyName },
+    /// What the running server's cache of data keys holds, and how often it spared the HSM.
+    Cache,
     /// Copy the keyring to a new file, while the server works.
     Backup { file: PathBuf },
     /// Put a copy in the place of a keyring that is gone; no server may run. What was erased since stays erased.
@@ -148,7 +153,7 @@ impl Keys {
             bar.set_length(now.total);
             bar.set_position(now.done);
         };
-        let done = Admin::reach(&config).await?.perform(command, &on_progress).await;
+        let done = Admin::reach(&config, &self.audit.config()?).await?.perform(command, &on_progress).await;
         bar.finish_and_clear();
         Ok(done?)
     }
@@ -177,6 +182,7 @@ impl Keys {
             }
             Action::Verify { sample } => Command::VerifyKeys { options: VerifyOptions { sample: *sample } },
             Action::Impact { name } => Command::Impact { name: name.clone() },
+            Action::Cache => Command::CacheStatus,
             Action::Backup { file } => Command::BackUpKeyring { to: std::path::absolute(file)? },
             Action::Restore { .. } => return Err(Failure::usage("a keyring is restored without a server")),
             Action::Invalidate { bucket, key, sure } => {

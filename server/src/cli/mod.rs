@@ -4,6 +4,7 @@
 mod file_job;
 mod hsm;
 mod hsm_worker;
+mod key_use_args;
 mod keys;
 mod keys_report;
 mod open;

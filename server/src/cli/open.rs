@@ -7,10 +7,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use strongroom_engine::{Context, Existing, HEADER_LEN, Header, KeyId, OpenError, SealedSource, Target};
+use strongroom_engine::{Context, Existing, HEADER_LEN, Header, KeyId, Kind, OpenError, SealedSource, Target};
 
 use super::Failure;
 use super::file_job::{FileJob, report, watched, with_ending};
+use super::key_use_args::AuditArgs;
 use super::store_args::StoreArgs;
 use crate::file_keys::{FileKeys, wrap_context};
 
@@ -34,6 +35,8 @@ pub(super) struct Open {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -53,9 +56,10 @@ impl Open {
         let wrapped = keys.of(id, &key_file)?;
         let existing = if self.force { Existing::Replace } else { Existing::Refuse };
         let target = Target::create(&output, existing)?;
-        let job = FileJob::start(&self.store)?;
+        let job = FileJob::start(&self.store, &self.audit)?;
         let context = wrap_context(&id);
-        let key = job.ask(|masters| masters.unwrap(wrapped, &context))?;
+        let key =
+            job.ask(&self.file, |masters, subject| masters.unwrap(wrapped, &context, (Kind::DataKey, id), subject))?;
         let source = SealedSource::open(&self.file, &key, &Context::file(&id).digest())?;
         watched(|watch| source.open_to(&target, watch))?;
         target.keep()?;

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use strongroom_engine::{
-    Context, DataKey, Existing, HEADER_LEN, Header, KeyId, SealError, SealedFile, Target, seal_file,
+    Context, DataKey, Existing, HEADER_LEN, Header, KeyId, Kind, SealError, SealedFile, Target, seal_file,
 };
 use strongroom_hsm::{Alias, WrappedKey};
 
 use super::Failure;
 use super::file_job::{FileJob, report, watched, with_ending};
+use super::key_use_args::AuditArgs;
 use super::store_args::StoreArgs;
 use crate::clock::{Clock as _, SystemClock};
 use crate::file_keys::{FileKeys, FileKeysError, wrap_context};
@@ -43,6 +44,8 @@ pub(super) struct Seal {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -61,10 +64,11 @@ impl Seal {
         // Looked at before anything is asked of an HSM, or founded.
         File::open(&self.file).map_err(|source| SealError::Read { path: self.file.clone(), offset: 0, source })?;
         let target = Target::create(&output, existing)?;
-        let job = FileJob::start(&self.store)?;
+        let job = FileJob::start(&self.store, &self.audit)?;
         let (id, key) = (KeyId::fresh(SystemClock.now_ms())?, DataKey::generate()?);
         let (alias, context) = (Alias::default_alias(), wrap_context(&id));
-        let wrapped = job.ask(|masters| masters.wrap(&alias, &key, &context))?;
+        let wrapped =
+            job.ask(&self.file, |masters, subject| masters.wrap(&alias, &key, &context, (Kind::DataKey, id), subject))?;
         let context = Context::file(&id).digest();
         let sealed = watched(|watch| seal_file(&self.file, &target, &key, id, &context, watch))?;
         publish(target, &key_file, id, wrapped)?;

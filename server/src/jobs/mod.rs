@@ -1,4 +1,5 @@
 //! What runs beside the requests.
 
+pub mod forget;
 pub mod rotate;
 pub mod sweep;

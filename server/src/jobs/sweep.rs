@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use strongroom_engine::KeyId;
 use tracing::{info, warn};
 
 use crate::catalog::{Condemnation, SessionRow, SessionState};
@@ -19,6 +20,8 @@ use crate::store::Store;
 
 /// How long the sweeper rests between two rounds.
 const REST: Duration = Duration::from_secs(30);
+/// From this age on, a bucket key under which nothing lies is removed.
+const BUCKET_KEY_AGE_MS: u64 = 60 * 60 * 1_000;
 /// Names looked up at once.
 const PAGE: usize = 1000;
 
@@ -56,6 +59,10 @@ impl Sweeper {
     /// The first that stopped the round; the next round takes up what is left.
     pub async fn round(&mut self, store: &Store) -> Result<(), OpError> {
         store.remover.remove_all().await?;
+        // Those of this age serve no longer. A clock that is wrong costs no more than a wrap: a data key that is being
+        // made under one is refused.
+        let before = store.clock.now_ms().saturating_sub(BUCKET_KEY_AGE_MS);
+        store.keyring.erase_unused_bucket_keys(first_key_id(before)).await?;
         for session in store.catalog.sessions().await? {
             if session.id == store.session {
                 continue;
@@ -100,6 +107,13 @@ impl Sweeper {
             Err(error) => warn!(%error, "cannot look for leavings of unknown sessions"),
         }
     }
+}
+
+/// The first id of a key that is made at `ms`: ids rise with time.
+fn first_key_id(ms: u64) -> KeyId {
+    let mut id = [0; 16];
+    id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    KeyId::from_bytes(id)
 }
 
 async fn sweep(store: &Store, session: SessionId) -> Result<(), OpError> {

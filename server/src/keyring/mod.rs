@@ -20,15 +20,39 @@ pub use sqlite::SqliteKeyring;
 /// Stands for the session of what is made with the store itself.
 pub const FOUNDING: SessionId = SessionId::from_bytes([0; 16]);
 
+/// A key under its parent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wrapped {
+    /// By a master key.
+    ByMaster(WrappedKey),
+    /// By a bucket key, in small sealing: a data key.
+    ByBucketKey {
+        /// Which bucket key.
+        bucket_key: KeyId,
+        /// As [`strongroom_engine::seal_small`] made it.
+        sealed: Vec<u8>,
+    },
+}
+
+impl Wrapped {
+    /// The parent's id: CKA_ID of a master key, or key id of a bucket key.
+    pub fn parent(&self) -> &[u8; 16] {
+        match self {
+            Self::ByMaster(wrapped) => wrapped.master.as_bytes(),
+            Self::ByBucketKey { bucket_key, .. } => bucket_key.as_bytes(),
+        }
+    }
+}
+
 /// One wrapped key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyRow {
     /// Named by the header of every stream that it opens.
     pub id: KeyId,
-    /// What it is: [`Kind::DataKey`], [`Kind::CatalogKey`] or [`Kind::StoreKey`].
+    /// What it is: [`Kind::DataKey`], [`Kind::BucketKey`], [`Kind::CatalogKey`] or [`Kind::StoreKey`].
     pub kind: Kind,
     /// The key, wrapped by its parent.
-    pub wrapped: WrappedKey,
+    pub wrapped: Wrapped,
     /// What it was wrapped for; kept, so that rewrapping needs no catalog.
     pub context: ContextDigest,
     /// The session that kept it.
@@ -94,7 +118,7 @@ pub struct AliasRow {
     pub rotation_days: Option<u32>,
 }
 
-/// How many wrapped keys of one kind name one parent.
+/// How many wrapped keys of one kind lie under one master key, those under its bucket keys included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tally {
     /// CKA_ID of the master key.
@@ -143,7 +167,8 @@ pub trait Keyring: Send + Sync {
     /// Commits one wrapped key. A key id that exists already is refused: a row is never replaced.
     ///
     /// # Errors
-    /// [`KeyringError::Conflict`], [`KeyringError::UnknownParent`] if its master key is none of ours or is not enabled,
+    /// [`KeyringError::Conflict`], [`KeyringError::UnknownParent`] if its master key, or that of its bucket key, is none
+    /// of ours or is not enabled, or its bucket key is gone,
     /// [`KeyringError::OutcomeUnknown`].
     async fn keep(&self, row: KeyRow) -> Result<Kept, KeyringError>;
 
@@ -152,6 +177,12 @@ pub trait Keyring: Send + Sync {
     /// # Errors
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
     async fn row(&self, id: KeyId) -> Result<Option<KeyRow>, KeyringError>;
+
+    /// The wrapped key with this id, and what may be done now with the master key that wrapped it, if one did.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
+    async fn row_to_use(&self, id: KeyId) -> Result<Option<(KeyRow, Option<MasterKeyState>)>, KeyringError>;
 
     /// Destroys wrapped keys for good: on return no byte of them is in the database's files. Absent ones count as
     /// destroyed.
@@ -166,7 +197,7 @@ pub trait Keyring: Send + Sync {
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
     async fn sessions(&self) -> Result<Vec<SessionId>, KeyringError>;
 
-    /// Ids of the keys of one session, after `after`, in order, at most `limit`.
+    /// Ids of the keys of one session that catalog rows name, so no bucket keys, after `after`, in order, at most `limit`.
     ///
     /// # Errors
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
@@ -211,7 +242,7 @@ pub trait KeyringAdmin: Keyring {
     /// [`KeyringError::UnknownParent`], [`KeyringError::OutcomeUnknown`].
     async fn take_wraps(&self, id: MasterKeyId, count: u64) -> Result<u64, KeyringError>;
 
-    /// How many wrapped keys name each master key.
+    /// How many wrapped keys lie under each master key.
     ///
     /// # Errors
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
@@ -228,6 +259,13 @@ pub trait KeyringAdmin: Keyring {
     /// # Errors
     /// [`KeyringError::UnknownParent`], [`KeyringError::OutcomeUnknown`].
     async fn replace(&self, id: KeyId, old: WrappedKey, new: WrappedKey) -> Result<bool, KeyringError>;
+
+    /// Destroys the bucket keys under which nothing lies, of those made before `before`, as [`Keyring::erase`] does;
+    /// gives how many. A data key that is being made under one is refused by [`Keyring::keep`] then.
+    ///
+    /// # Errors
+    /// [`KeyringError::OutcomeUnknown`], [`KeyringError::Unavailable`].
+    async fn erase_unused_bucket_keys(&self, before: KeyId) -> Result<u64, KeyringError>;
 
     /// Returns once nothing that was replaced or erased is in the database's files any more.
     ///

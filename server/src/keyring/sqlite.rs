@@ -5,10 +5,11 @@
 //! page it moves rows and leaves their old copies in free space (measured, with 4 KiB pages and wrapped keys of
 //! several lengths: 3 to 6 of 7,500 erased keys were still in the file), so the ciphertext must lie where nothing is
 //! ever moved, on an overflow page of its own: with pages of [`PAGE_LEN`], SQLite keeps at most the first 102 bytes
-//! of a longer row in the tree, and `wrapped`, the last column, begins at byte 89, its ciphertext at 111.
+//! of a longer row in the tree, and `wrapped`, the last column, begins at byte 89, its ciphertext at 111, that of a key
+//! under a bucket key at 138.
 //!
 //! Key ids rise with time, so the tree grows at its end and a commit dirties few pages. `parent` repeats what stands
-//! in the wrapped key, to refuse one of a master key that is none of ours, and to count what a version still holds.
+//! in the wrapped key, to refuse one of a parent that is none of ours, and to count what a version still holds.
 
 mod admin;
 mod rows;
@@ -16,27 +17,30 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use strongroom_engine::KeyId;
-use strongroom_hsm::MasterKeyId;
 
-use super::{Kept, KeyRow, Keyring, KeyringIdentity, MasterKeyRow};
+use super::{Kept, KeyRow, Keyring, KeyringIdentity, MasterKeyRow, MasterKeyState, Wrapped};
 use crate::commit::{Database, DatabaseError, DatabaseFile};
 use crate::error::KeyringError;
 use crate::id::{SessionId, StoreId};
-use rows::{KEY_COLUMNS, MASTER_KEY_COLUMNS, change, field, integer, key_row, master_key_row, rows, state_numbers};
+use rows::{
+    KEY_COLUMN_COUNT, KEY_COLUMNS, MASTER_KEY_COLUMNS, change, field, integer, key_row, master_key_row, rows,
+    state_if_any, state_numbers, wrapped_bytes,
+};
 
 /// `SRMk`.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SRMk");
 /// Of the tables below.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// In bytes: one key is one page, and its row in the tree takes little more. Beside 4,096, measured: one client keeps
 /// and all erase as fast, 32 clients keep 26 instead of 36 thousand keys a second, the file has 2.5 times the size.
 const PAGE_LEN: u32 = 512;
 
 /// kind: [`strongroom_engine::Kind`] as a number. state: 0 enabled, 1 disabled, 2 pending destruction (after after_ms),
-/// 3 destroyed. wrapped, canary: a [`strongroom_hsm::WrappedKey`], encoded. `wrapped` must stay the last column.
+/// 3 destroyed. canary: a [`strongroom_hsm::WrappedKey`], encoded. wrapped: one too, or 2 (1 byte), a bucket key's id (16) and the sealed
+/// data key. `wrapped` must stay the last column. The last two indexes are small.
 const SCHEMA: &str = "
 CREATE TABLE identity (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -68,7 +72,9 @@ CREATE TABLE wrapped_key (
     session BLOB NOT NULL,
     wrapped BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX wrapped_key_session ON wrapped_key (session, id);";
+CREATE INDEX wrapped_key_session ON wrapped_key (session, id);
+CREATE INDEX bucket_key ON wrapped_key (id) WHERE kind = 3;
+CREATE INDEX under_bucket_key ON wrapped_key (parent) WHERE substr(wrapped, 1, 1) = x'02';";
 
 /// A keyring in one SQLite file.
 pub struct SqliteKeyring {
@@ -142,6 +148,19 @@ impl Keyring for SqliteKeyring {
         self.database.read(move |connection| Ok(rows(connection, &sql, [id.as_bytes()], key_row)?.pop())).await
     }
 
+    async fn row_to_use(&self, id: KeyId) -> Result<Option<(KeyRow, Option<MasterKeyState>)>, KeyringError> {
+        let sql = format!(
+            "SELECT {KEY_COLUMNS}, state, after_ms FROM wrapped_key LEFT JOIN \
+             (SELECT id AS master, state, after_ms FROM master_key) ON master = parent WHERE id = ?1"
+        );
+        self.database
+            .read(move |connection| {
+                let read = |row: &Row<'_>| Ok((key_row(row)?, state_if_any(row, KEY_COLUMN_COUNT)?));
+                Ok(rows(connection, &sql, [id.as_bytes()], read)?.pop())
+            })
+            .await
+    }
+
     async fn erase(&self, ids: Vec<KeyId>) -> Result<(), KeyringError> {
         self.database
             .erase(move |connection| {
@@ -163,7 +182,7 @@ impl Keyring for SqliteKeyring {
         after: Option<KeyId>,
         limit: usize,
     ) -> Result<Vec<KeyId>, KeyringError> {
-        let sql = "SELECT id FROM wrapped_key WHERE session = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+        let sql = "SELECT id FROM wrapped_key WHERE session = ?1 AND id > ?2 AND kind <> 3 ORDER BY id LIMIT ?3";
         // Every id is behind the empty one.
         let after = after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -215,13 +234,22 @@ fn insert_master_key(connection: &Connection, row: &MasterKeyRow) -> Result<(), 
 }
 
 /// Refuses a parent that this keyring does not know, or that is not enabled.
-fn check_parent(connection: &Connection, parent: &MasterKeyId) -> Result<(), KeyringError> {
-    let mut known = connection.prepare_cached("SELECT 1 FROM master_key WHERE id = ?1 AND state = 0")?;
-    if known.exists([parent.as_bytes()])? { Ok(()) } else { Err(KeyringError::UnknownParent) }
+fn check_parent(connection: &Connection, wrapped: &Wrapped) -> Result<(), KeyringError> {
+    let (sql, parent) = match wrapped {
+        Wrapped::ByMaster(wrapped) => {
+            ("SELECT 1 FROM master_key WHERE id = ?1 AND state = 0", wrapped.master.as_bytes())
+        }
+        Wrapped::ByBucketKey { bucket_key, .. } => (
+            "SELECT 1 FROM wrapped_key JOIN (SELECT id AS master, state FROM master_key) ON master = parent
+             WHERE id = ?1 AND kind = 3 AND state = 0",
+            bucket_key.as_bytes(),
+        ),
+    };
+    if connection.prepare_cached(sql)?.exists([parent])? { Ok(()) } else { Err(KeyringError::UnknownParent) }
 }
 
 fn insert_key(connection: &Connection, row: &KeyRow) -> Result<(), KeyringError> {
-    check_parent(connection, &row.wrapped.master)?;
+    check_parent(connection, &row.wrapped)?;
     let sql = "INSERT INTO wrapped_key (id, kind, parent, context, session, wrapped) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     change(
         connection,
@@ -229,10 +257,10 @@ fn insert_key(connection: &Connection, row: &KeyRow) -> Result<(), KeyringError>
         params![
             row.id.as_bytes(),
             row.kind as u8,
-            row.wrapped.master.as_bytes(),
+            row.wrapped.parent(),
             row.context.as_bytes(),
             row.session.as_bytes(),
-            row.wrapped.encode(),
+            wrapped_bytes(&row.wrapped),
         ],
     )
 }

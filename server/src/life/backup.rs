@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use strongroom_engine::Kind;
+use strongroom_engine::{KeyId, Kind};
 
 use super::{LifeError, PAGE};
 use crate::catalog::{Catalog, Condemnation};
@@ -67,19 +67,25 @@ async fn without_erased(copy: &SqliteKeyring, catalog: &dyn Catalog) -> Result<R
     let (mut restored, mut after) = (Restored { kept: 0, erased_again: 0 }, None);
     loop {
         let ids = copy.ids(after, PAGE).await?;
-        let Some(last) = ids.last().copied() else { return Ok(restored) };
+        let Some(last) = ids.last().copied() else { break };
         after = Some(last);
         let named = catalog.named(ids.iter().copied().map(Condemnation::Key).collect()).await?;
         let destroyed = catalog.destroyed(ids.clone()).await?;
         let mut erased = Vec::new();
         for id in ids {
-            let is_store_key = copy.row(id).await?.is_some_and(|row| row.kind == Kind::StoreKey);
-            let stays = is_store_key || (named.contains(&Condemnation::Key(id)) && !destroyed.contains(&id));
+            // The catalog names neither the store key nor bucket keys.
+            let kind = copy.row(id).await?.map(|row| row.kind);
+            let stays = matches!(kind, Some(Kind::StoreKey | Kind::BucketKey))
+                || (named.contains(&Condemnation::Key(id)) && !destroyed.contains(&id));
             if stays { restored.kept += 1 } else { erased.push(id) }
         }
         restored.erased_again += erased.len() as u64;
         copy.erase(erased).await?;
     }
+    let unused = copy.erase_unused_bucket_keys(KeyId::from_bytes([0xff; 16])).await?;
+    restored.kept -= unused;
+    restored.erased_again += unused;
+    Ok(restored)
 }
 
 fn remove_if_there(path: &Path) -> Result<(), LifeError> {

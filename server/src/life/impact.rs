@@ -7,6 +7,7 @@ use strongroom_engine::{KeyId, Kind};
 
 use super::{LifeError, MasterKeyName, OnProgress, Progress, Walk, total};
 use crate::catalog::{BucketRow, ListQuery, Listed, UploadMarker};
+use crate::keyring::Wrapped;
 use crate::store::Store;
 
 /// Objects that are named; beyond, they are only counted.
@@ -80,23 +81,30 @@ impl Under {
             return Err(LifeError::NoSuchKey(name.to_string()));
         }
         let mut under = Self { data: HashSet::new(), catalog: HashSet::new(), store: HashSet::new() };
+        let (mut bucket_keys, mut below) = (HashSet::new(), Vec::new());
         let (total, mut done) = (total(store).await?, 0);
         let mut walk = Walk::new(store);
         loop {
             let ids = walk.next().await?;
             if ids.is_empty() {
+                under.data.extend(below.iter().filter(|(_, above)| bucket_keys.contains(above)).map(|(id, _)| *id));
                 return Ok(under);
             }
             done += ids.len() as u64;
             for id in ids {
                 let Some(row) = store.keyring.row(id).await? else { continue };
-                if parents.contains(&row.wrapped.master) {
-                    let kind = match row.kind {
-                        Kind::CatalogKey => &mut under.catalog,
-                        Kind::StoreKey => &mut under.store,
-                        _ => &mut under.data,
-                    };
-                    kind.insert(id);
+                match &row.wrapped {
+                    Wrapped::ByBucketKey { bucket_key, .. } => below.push((id, *bucket_key)),
+                    Wrapped::ByMaster(wrapped) if !parents.contains(&wrapped.master) => {}
+                    Wrapped::ByMaster(_) => {
+                        let kind = match row.kind {
+                            Kind::BucketKey => &mut bucket_keys,
+                            Kind::CatalogKey => &mut under.catalog,
+                            Kind::StoreKey => &mut under.store,
+                            _ => &mut under.data,
+                        };
+                        kind.insert(id);
+                    }
                 }
             }
             on_progress(Progress { done, total: total.max(done) });

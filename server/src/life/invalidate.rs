@@ -63,6 +63,8 @@ pub async fn invalidate(store: &Store, bucket: &str, key: Option<&str>) -> Resul
         }
     }
     destroy(store, vec![row.catalog_key]).await?;
+    // Those of this bucket have nothing under them any more.
+    store.keyring.erase_unused_bucket_keys(KeyId::from_bytes([0xff; 16])).await?;
     tracing::warn!(bucket, destroyed, "all keys of a bucket were destroyed");
     Ok(Invalidated { destroyed })
 }

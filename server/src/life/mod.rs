@@ -211,9 +211,10 @@ async fn total(store: &Store) -> Result<u64, KeyringError> {
     Ok(store.keyring.tally().await?.iter().map(|tally| tally.count).sum())
 }
 
-/// `data`, `catalog` or `store`: what a wrapped key is, for people.
+/// `data`, `bucket`, `catalog` or `store`: what a wrapped key is, for people.
 fn kind_name(row: &KeyRow) -> &'static str {
     match row.kind {
+        strongroom_engine::Kind::BucketKey => "bucket",
         strongroom_engine::Kind::CatalogKey => "catalog",
         strongroom_engine::Kind::StoreKey => "store",
         _ => "data",

@@ -10,13 +10,14 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use strongroom_engine::KeyId;
-use strongroom_hsm::{Alias, KeyError, MasterKeyId};
+use strongroom_hsm::{Alias, KeyError, MasterKeyId, WrappedKey};
 use tokio::sync::Mutex;
 use tokio::time::Interval;
 
 use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
+use crate::audit::Subject;
 use crate::error::KeyringError;
-use crate::keyring::{KeyRow, MasterKeyState};
+use crate::keyring::{KeyRow, MasterKeyState, Wrapped};
 use crate::store::Store;
 
 /// Wraps under way at a time: more is slower on every token that was measured.
@@ -123,10 +124,12 @@ impl Job<'_> {
             Err(KeyringError::Damaged(why)) => return Ok(Outcome::Failed(format!("key {id}: {why}"))),
             Err(error) => return Err(error.into()),
         };
-        if row.wrapped.master == self.current || !self.old.contains(&row.wrapped.master) {
+        // A data key under a bucket key stays where it is: the bucket key moves.
+        let Wrapped::ByMaster(old) = &row.wrapped else { return Ok(Outcome::Skipped) };
+        if old.master == self.current || !self.old.contains(&old.master) {
             return Ok(Outcome::Skipped);
         }
-        match self.moved(row.clone()).await {
+        match self.moved(&row, old).await {
             Ok(true) => Ok(Outcome::Moved),
             Ok(false) => Ok(Outcome::Skipped),
             // Nothing further would work either: the run is taken up again when it does.
@@ -139,12 +142,14 @@ impl Job<'_> {
     }
 
     /// Whether the key's old bytes still stood when the new ones came.
-    async fn moved(&self, row: KeyRow) -> Result<bool, LifeError> {
+    async fn moved(&self, row: &KeyRow, old: &WrappedKey) -> Result<bool, LifeError> {
         if let Some(pace) = &self.pace {
             pace.lock().await.tick().await;
         }
-        let key = self.store.keys.unwrap(&row).await?;
-        let new = self.store.keys.wrap_under(self.alias, &key, &row.context).await?;
-        Ok(self.store.keyring.replace(row.id, row.wrapped, new).await?)
+        // The keyring knows no names.
+        let subject = Subject::default();
+        let key = self.store.keys.unwrap(row, subject).await?;
+        let new = self.store.keys.wrap_again(self.alias, &key, row, subject).await?;
+        Ok(self.store.keyring.replace(row.id, old.clone(), new).await?)
     }
 }

@@ -6,6 +6,7 @@ use strongroom_engine::KeyId;
 use strongroom_hsm::KeyError;
 
 use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
+use crate::audit::Subject;
 use crate::error::KeyringError;
 use crate::store::Store;
 
@@ -35,7 +36,7 @@ pub struct Verified {
 pub struct Unreadable {
     /// Its id, in hexadecimal.
     pub key_id: String,
-    /// `data`, `catalog` or `store`; `unknown` where the row itself cannot be read.
+    /// `data`, `bucket`, `catalog` or `store`; `unknown` where the row itself cannot be read.
     pub kind: String,
     /// Why.
     pub why: String,
@@ -84,7 +85,7 @@ async fn one(store: &Store, id: KeyId) -> Result<Option<Unreadable>, LifeError> 
         Err(KeyringError::Damaged(why)) => return Ok(Some(unreadable("unknown", why))),
         Err(error) => return Err(error.into()),
     };
-    match store.keys.unwrap(&row).await {
+    match store.keys.unwrap(&row, Subject::default()).await {
         Ok(_) => Ok(None),
         Err(error @ KeyError::Away { .. }) => Err(error.into()),
         Err(error) => Ok(Some(unreadable(kind_name(&row), error.to_string()))),

@@ -19,7 +19,7 @@ pub async fn create(store: &Store, name: &str) -> Result<(), OpError> {
     }
     let created_ms = store.clock.now_ms();
     let id = BucketId::fresh(created_ms)?;
-    let (records, key_row) = store.keys.fresh_record_key(id).await?;
+    let (records, key_row) = store.keys.fresh_record_key(name, id).await?;
     let made = Made { blobs: vec![], keys: vec![key_row.id] };
     let outcome = async {
         let config = records.seal(Place::Config, &BucketConfig::default())?;

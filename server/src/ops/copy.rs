@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::catalog::record::{Description, Encryption};
+use crate::catalog::record::Description;
 use crate::error::OpError;
 use crate::ops::BODY_LEN_MAX;
 use crate::ops::condition::Conditions;
 use crate::ops::digest::Algorithm;
 use crate::ops::get::{GetRequest, Wanted, source};
 use crate::ops::put::{PutRequest, Written, put};
+use crate::policy;
 use crate::store::Store;
 
 /// From where to where, and what changes on the way.
@@ -32,7 +33,7 @@ pub struct CopyRequest {
     /// Redirect of the target, where the description is copied.
     pub website_redirect: Option<String>,
     /// As asked for; without, the target bucket's default.
-    pub encryption: Option<Encryption>,
+    pub encryption: policy::Asked,
     /// The checksum to take; `None` takes the source's.
     pub algorithm: Option<Algorithm>,
 }
@@ -44,7 +45,7 @@ pub struct CopyRequest {
 pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, OpError> {
     let onto_itself = request.source_bucket == request.bucket && request.source_key == request.key;
     let changes = request.description.is_some()
-        || request.encryption.is_some()
+        || !request.encryption.is_nothing()
         || request.storage_class.is_some()
         || request.website_redirect.is_some();
     if onto_itself && !changes {

@@ -80,7 +80,7 @@ pub async fn get(store: &Arc<Store>, request: &GetRequest) -> Result<(Head, Plai
         let reading = store.remover.reading();
         let version = bucket.version(store, &request.key).await?.ok_or(OpError::NoSuchKey)?;
         let (head, parts) = select(store, &bucket, &version, request).await?;
-        if let Some(plaintext) = plaintext(store, &version, parts, head.range.clone()).await? {
+        if let Some(plaintext) = plaintext(store, &bucket.row.name, &version, parts, head.range.clone()).await? {
             return Ok((head, hold_while(reading, begun(plaintext).await?)));
         }
         // The key or a blob was gone: an overwrite came between, or it is damage.
@@ -201,11 +201,13 @@ async fn extents(
 /// The bytes of `range`; `None` if the key or the first blob is gone.
 async fn plaintext(
     store: &Arc<Store>,
+    bucket: &str,
     version: &Version,
     extents: Vec<Extent>,
     range: Range<u64>,
 ) -> Result<Option<Plaintext>, OpError> {
-    let Some(key) = store.keys.data_key(version.row.data_key, version.place()).await? else { return Ok(None) };
+    let key = store.keys.data_key(version.row.data_key, bucket, version.place()).await?;
+    let Some(key) = key else { return Ok(None) };
     let end = |extent: &Extent| extent.start + extent.plain_len;
     let touched = |extent: &Extent| extent.start < range.end && end(extent) > range.start;
     let mut wanted: Vec<Extent> = extents.iter().copied().filter(touched).collect();
@@ -213,7 +215,7 @@ async fn plaintext(
     if wanted.is_empty() {
         wanted.extend(extents.first());
     }
-    let streams = Streams { store: store.clone(), key: Arc::new(key), version: version.row.clone() };
+    let streams = Streams { store: store.clone(), key, version: version.row.clone() };
     // The last first: it is checked before the status line too.
     if let [_, .., last] = wanted.as_slice()
         && streams.open(last).await?.is_none()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use strongroom_engine::{Sealer, SegmentShift};
 
+use crate::audit::Subject;
 use crate::catalog::record::{
     Body, Description, Encryption, ObjectRecord, PartRecord, Place, UploadChecksum, UploadRecord, part_table_digest,
 };
@@ -34,7 +35,7 @@ pub struct CreateRequest {
     /// What the client says about the object.
     pub description: Description,
     /// As asked for; without, the bucket's default.
-    pub encryption: Option<Encryption>,
+    pub encryption: policy::Asked,
     /// The checksum of its parts and of the whole.
     pub checksum: Option<UploadChecksum>,
 }
@@ -50,12 +51,12 @@ pub async fn create(store: &Store, request: CreateRequest) -> Result<(WriteId, E
     let created_ms = store.clock.now_ms();
     let write_id = WriteId::fresh(created_ms)?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
-    let (data_key, key_row) = store.keys.fresh_data_key(place).await?;
+    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row, place, encryption).await?;
     let made = Made { blobs: vec![], keys: vec![key_row.id] };
     let outcome = async {
         let record = UploadRecord { description: request.description, encryption, checksum: request.checksum };
         let record = bucket.records.seal(Place::Upload(&request.key, write_id), &record)?;
-        let kept = store.keys.keep(&data_key, key_row).await?;
+        let kept = store.keys.keep(&data_key, key_row, Subject::object(&bucket.row.name, &request.key)).await?;
         let (bucket, key) = (bucket.row.id, request.key.clone());
         let row = UploadRow { bucket, key, write_id, created_ms, data_key: kept.id(), record };
         Ok(store.catalog.create_upload(store.session, row).await?)
@@ -94,7 +95,7 @@ pub async fn put_part(
     let open = OpenUpload::open(store, &request.bucket, &request.key, request.upload).await?;
     open.add_algorithms(&mut request.algorithms)?;
     let (bucket, place) = (&open.bucket, open.place());
-    let data_key = store.keys.data_key(open.row.data_key, place).await?;
+    let data_key = store.keys.data_key(open.row.data_key, &bucket.row.name, place).await?;
     let data_key = data_key.ok_or_else(|| OpError::damaged("the data key of an open upload is missing"))?;
 
     let blob = store.fresh_blob()?;

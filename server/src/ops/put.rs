@@ -2,6 +2,7 @@
 
 use strongroom_engine::{KeyId, Sealer, SegmentShift};
 
+use crate::audit::Subject;
 use crate::blob::{BlobName, Durable};
 use crate::catalog::record::{Body, Description, Encryption, ObjectRecord, Place};
 use crate::catalog::{Condemned, Expect, PartRow, VersionRow};
@@ -13,6 +14,7 @@ use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, Digested, Digests, Etag};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
+use crate::policy;
 use crate::store::Store;
 
 /// Decides, once all of a body has passed, whether it is what its sender said it was.
@@ -27,7 +29,7 @@ pub struct PutRequest {
     /// What the client says about the object.
     pub description: Description,
     /// As asked for; without, the bucket's default.
-    pub encryption: Option<Encryption>,
+    pub encryption: policy::Asked,
     /// On the current version.
     pub conditions: Conditions,
     /// Checksums to take and to store.
@@ -58,11 +60,11 @@ pub async fn put(store: &Store, request: PutRequest, body: Plaintext, accept: Ac
     if !request.conditions.is_empty() {
         request.conditions.check_write(bucket.version(store, &request.key).await?.as_ref())?;
     }
-    let encryption = crate::policy::encryption(&bucket, request.encryption)?;
+    let encryption = policy::encryption(&bucket, request.encryption)?;
 
     let write_id = WriteId::fresh(store.clock.now_ms())?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
-    let (data_key, key_row) = store.keys.fresh_data_key(place).await?;
+    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row, place, encryption).await?;
     let blob = store.fresh_blob()?;
     let made = Made { blobs: vec![blob], keys: vec![key_row.id] };
     tracing::debug!(bucket = %bucket.row.id, %write_id, %blob, key_id = %key_row.id, "sealing");
@@ -72,9 +74,11 @@ pub async fn put(store: &Store, request: PutRequest, body: Plaintext, accept: Ac
         let shift = SegmentShift::for_plain_len(request.plain_len.unwrap_or(u64::MAX));
         let sealer = Sealer::new(&data_key, key_row.id, &context, shift)?;
         let (stream, sealed) = pipeline::seal(body, sealer, Digests::new(&request.algorithms), accept);
+        let subject = Subject::object(&bucket.row.name, place.key);
         // Side by side: neither needs the other. Both end before either's error counts, so that what is to be
         // cleaned up stands still.
-        let (durable, kept) = tokio::join!(store.blobs.write(blob, stream), store.keys.keep(&data_key, key_row));
+        let (durable, kept) =
+            tokio::join!(store.blobs.write(blob, stream), store.keys.keep(&data_key, key_row, subject));
         let (durable, kept) = (durable?, kept?);
         let Sealed { commitment, digested } = sealed.await.map_err(|_| lost())?;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
+use crate::audit;
 use crate::catalog::record::Encryption;
 use crate::error::OpError;
 use crate::ops::condition::Conditions;
@@ -37,7 +38,7 @@ impl Api {
         T: Send + 'static,
         F: Future<Output = Result<T, OpError>> + Send + 'static,
     {
-        let outcome = tokio::spawn(operation(self.store.clone())).await;
+        let outcome = audit::spawn(operation(self.store.clone())).await;
         let outcome = outcome.unwrap_or_else(|_| Err(OpError::Internal("an operation panicked".into())));
         answer(outcome)
     }
@@ -214,11 +215,12 @@ impl S3 for Api {
         let found = async {
             headers::refuse_unsupported(&request.headers)?;
             let config = bucket::config(&self.store, &request.input.bucket).await?;
-            let sse_algorithm = headers::encryption_name(config.default_encryption.unwrap_or(Encryption::SseS3));
+            let encryption = config.default_encryption.unwrap_or(Encryption::SseS3);
+            let sse_algorithm = headers::encryption_name(encryption);
             let default = ServerSideEncryptionByDefault { kms_master_key_id: None, sse_algorithm };
             let rule = ServerSideEncryptionRule {
                 apply_server_side_encryption_by_default: Some(default),
-                bucket_key_enabled: Some(false),
+                bucket_key_enabled: Some(encryption.has_bucket_key()),
             };
             let configuration = ServerSideEncryptionConfiguration { rules: vec![rule] };
             Ok(GetBucketEncryptionOutput { server_side_encryption_configuration: Some(configuration) })
@@ -318,15 +320,13 @@ fn default_encryption(configuration: &ServerSideEncryptionConfiguration) -> Resu
     let [rule] = configuration.rules.as_slice() else {
         return Err(OpError::MalformedXml("exactly one rule must be given"));
     };
-    if rule.bucket_key_enabled.unwrap_or(false) {
-        return Err(OpError::NotImplemented("bucket keys"));
-    }
     let default = rule.apply_server_side_encryption_by_default.as_ref();
     let default = default.ok_or(OpError::MalformedXml("the rule names no default encryption"))?;
     match default.sse_algorithm.as_str() {
         "AES256" if default.kms_master_key_id.is_some() => {
             Err(OpError::InvalidArgument { field: "KMSMasterKeyID", why: "goes only with aws:kms".into() })
         }
+        "AES256" if rule.bucket_key_enabled.unwrap_or(false) => Ok(Encryption::SseS3BucketKey),
         "AES256" => Ok(Encryption::SseS3),
         "aws:kms" | "aws:kms:dsse" => Err(OpError::NotImplemented("encryption other than SSE-S3")),
         _ => Err(OpError::MalformedXml("the encryption algorithm is unknown")),

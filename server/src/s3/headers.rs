@@ -10,6 +10,7 @@ use crate::catalog::record::{ContentHeaders, Description, Encryption};
 use crate::error::OpError;
 use crate::ops::condition::{Conditions, EtagMatch};
 use crate::ops::get::{Head, Wanted};
+use crate::policy::Asked;
 
 /// User metadata of one object at most, in bytes of names and values.
 const METADATA_LEN_MAX: usize = 2048;
@@ -75,15 +76,18 @@ pub(super) fn storage_class(headers: &HeaderMap) -> Result<Option<String>, OpErr
     }
 }
 
-/// The encryption that a write asks for; `None` leaves it to the bucket.
+/// The encryption that a write asks for.
 ///
 /// # Errors
 /// An algorithm that S3 does not know, or that this version does not do; headers that contradict each other.
-pub(super) fn encryption(headers: &HeaderMap) -> Result<Option<Encryption>, OpError> {
+pub(super) fn encryption(headers: &HeaderMap) -> Result<Asked, OpError> {
     refuse_customer_keys(headers)?;
-    if text(headers, "x-amz-server-side-encryption-bucket-key-enabled").is_some_and(|on| on != "false") {
-        return Err(OpError::NotImplemented("bucket keys"));
-    }
+    let bucket_key = match headers.get(BUCKET_KEY).map(HeaderValue::as_bytes) {
+        None => None,
+        Some(b"true") => Some(true),
+        Some(b"false") => Some(false),
+        Some(_) => return Err(OpError::InvalidArgument { field: BUCKET_KEY, why: "is true or false".into() }),
+    };
     let has = |name: &str| headers.contains_key(name);
     let kms = has("x-amz-server-side-encryption-aws-kms-key-id") || has("x-amz-server-side-encryption-context");
     match headers.get("x-amz-server-side-encryption").map(HeaderValue::as_bytes) {
@@ -91,13 +95,15 @@ pub(super) fn encryption(headers: &HeaderMap) -> Result<Option<Encryption>, OpEr
             field: "x-amz-server-side-encryption-aws-kms-key-id",
             why: "goes only with aws:kms".into(),
         }),
-        Some(b"AES256") => Ok(Some(Encryption::SseS3)),
+        Some(b"AES256") => Ok(Asked { sse_s3: true, bucket_key }),
         Some(b"aws:kms" | b"aws:kms:dsse" | b"aws:fsx") => Err(OpError::NotImplemented("encryption other than SSE-S3")),
         Some(_) => Err(OpError::InvalidEncryptionAlgorithm),
         None if kms => Err(OpError::NotImplemented("encryption other than SSE-S3")),
-        None => Ok(None),
+        None => Ok(Asked { sse_s3: false, bucket_key }),
     }
 }
+
+const BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enabled";
 
 fn refuse_customer_keys(headers: &HeaderMap) -> Result<(), OpError> {
     let customer = |name: &HeaderName| {
@@ -263,10 +269,17 @@ pub(super) fn validators(head: &Head) -> HeaderMap {
     pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
+/// S3 says that an object has a bucket key, and never that it has none.
+pub(super) fn bucket_key_enabled(encryption: Encryption) -> Option<bool> {
+    encryption.has_bucket_key().then_some(true)
+}
+
 /// As S3 names the encryption of an object.
 pub(super) fn encryption_name(encryption: Encryption) -> dto::ServerSideEncryption {
     match encryption {
-        Encryption::SseS3 => dto::ServerSideEncryption::from_static(dto::ServerSideEncryption::AES256),
+        Encryption::SseS3 | Encryption::SseS3BucketKey => {
+            dto::ServerSideEncryption::from_static(dto::ServerSideEncryption::AES256)
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) async fn put(store: &Store, request: S3Request<PutObjectInput>) -> Re
     let mut output = PutObjectOutput {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         server_side_encryption: Some(headers::encryption_name(written.encryption)),
+        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
         checksum_type: checksum_type(&written.checksums),
         ..PutObjectOutput::default()
     };
@@ -67,6 +68,7 @@ pub(super) async fn get(
         metadata: described.metadata,
         parts_count: described.parts_count.filter(|_| matches!(read.wanted, Wanted::Part(_))),
         server_side_encryption: Some(described.encryption),
+        bucket_key_enabled: described.bucket_key_enabled,
         storage_class: described.storage_class,
         website_redirect_location: described.website_redirect,
         checksum_type: described.checksum_type,
@@ -100,6 +102,7 @@ pub(super) async fn head(
         metadata: described.metadata,
         parts_count: described.parts_count.filter(|_| matches!(read.wanted, Wanted::Part(_))),
         server_side_encryption: Some(described.encryption),
+        bucket_key_enabled: described.bucket_key_enabled,
         storage_class: described.storage_class,
         website_redirect_location: described.website_redirect,
         checksum_type: described.checksum_type,
@@ -148,6 +151,7 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
     Ok(CopyObjectOutput {
         copy_object_result: Some(result),
         server_side_encryption: Some(headers::encryption_name(written.encryption)),
+        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
         ..CopyObjectOutput::default()
     })
 }
@@ -224,6 +228,7 @@ struct Described {
     metadata: Option<Metadata>,
     parts_count: Option<i32>,
     encryption: ServerSideEncryption,
+    bucket_key_enabled: Option<bool>,
     storage_class: Option<StorageClass>,
     website_redirect: Option<String>,
     checksum_type: Option<ChecksumType>,
@@ -262,6 +267,7 @@ impl Described {
             metadata: (!description.metadata.is_empty()).then(|| description.metadata.into_iter().collect()),
             parts_count: record.part_count().and_then(|count| i32::try_from(count).ok()),
             encryption: headers::encryption_name(record.encryption),
+            bucket_key_enabled: headers::bucket_key_enabled(record.encryption),
             storage_class: description.storage_class.map(StorageClass::from),
             website_redirect: said.website_redirect,
             checksum_type: checksum_type(&checksums),

@@ -34,6 +34,7 @@ pub(super) async fn create(
         key: Some(input.key),
         upload_id: Some(upload.to_string()),
         server_side_encryption: Some(headers::encryption_name(encryption)),
+        bucket_key_enabled: headers::bucket_key_enabled(encryption),
         checksum_algorithm: checksum.map(|of| ChecksumAlgorithm::from_static(checksum::name(of.algorithm))),
         checksum_type: checksum.map(|of| ChecksumType::from_static(checksum::kind_name(of.kind))),
         ..CreateMultipartUploadOutput::default()
@@ -58,6 +59,7 @@ pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>)
     let mut output = UploadPartOutput {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         server_side_encryption: Some(headers::encryption_name(written.encryption)),
+        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
         ..UploadPartOutput::default()
     };
     fill_checksums!(output, &written.checksums);
@@ -106,6 +108,7 @@ pub(super) async fn copy_part(
     Ok(UploadPartCopyOutput {
         copy_part_result: Some(result),
         server_side_encryption: Some(headers::encryption_name(written.encryption)),
+        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
         ..UploadPartCopyOutput::default()
     })
 }
@@ -140,6 +143,7 @@ pub(super) async fn complete(
         location,
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         server_side_encryption: Some(headers::encryption_name(written.encryption)),
+        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
         checksum_type: checksum_type(&written.checksums),
         ..CompleteMultipartUploadOutput::default()
     };

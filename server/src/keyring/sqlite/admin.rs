@@ -8,10 +8,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use strongroom_engine::KeyId;
 use strongroom_hsm::{MasterKeyId, WrappedKey};
 
-use super::rows::{alias_row, change, count, field, integer, rows, state_numbers, tally};
+use super::rows::{alias_row, change, count, field, integer, rows, state_numbers, tally, wrapped_bytes};
 use super::{SqliteKeyring, check_parent, insert_master_key};
 use crate::error::KeyringError;
-use crate::keyring::{AliasRow, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally};
+use crate::keyring::{AliasRow, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally, Wrapped};
 
 #[async_trait]
 impl KeyringAdmin for SqliteKeyring {
@@ -49,7 +49,10 @@ impl KeyringAdmin for SqliteKeyring {
     }
 
     async fn tally(&self) -> Result<Vec<Tally>, KeyringError> {
-        let sql = "SELECT parent, kind, count(*) FROM wrapped_key GROUP BY parent, kind";
+        // Of a data key under a bucket key, the bucket key's parent counts.
+        let sql = "SELECT coalesce(above.parent, wrapped_key.parent), wrapped_key.kind, count(*)
+                   FROM wrapped_key LEFT JOIN wrapped_key AS above
+                   ON above.id = wrapped_key.parent AND above.kind = 3 AND wrapped_key.kind = 2 GROUP BY 1, 2";
         self.database.read(move |connection| rows(connection, sql, [], tally)).await
     }
 
@@ -69,11 +72,29 @@ impl KeyringAdmin for SqliteKeyring {
         let sql = "UPDATE wrapped_key SET wrapped = ?3, parent = ?4 WHERE id = ?1 AND wrapped = ?2";
         self.database
             .write(move |connection| {
-                check_parent(connection, &new.master)?;
-                let values = params![id.as_bytes(), old.encode(), new.encode(), new.master.as_bytes()];
+                let (old, new) = (Wrapped::ByMaster(old), Wrapped::ByMaster(new));
+                check_parent(connection, &new)?;
+                let values = params![id.as_bytes(), wrapped_bytes(&old), wrapped_bytes(&new), new.parent()];
                 Ok(connection.prepare_cached(sql)?.execute(values)? == 1)
             })
             .await
+    }
+
+    async fn erase_unused_bucket_keys(&self, before: KeyId) -> Result<u64, KeyringError> {
+        let unused = "FROM wrapped_key WHERE kind = 3 AND id < ?1 AND NOT EXISTS (
+            SELECT 1 FROM wrapped_key AS below WHERE below.parent = wrapped_key.id AND substr(below.wrapped, 1, 1) = x'02')";
+        let find = format!("SELECT count(*) {unused}");
+        let count = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(&find)?;
+            Ok::<_, KeyringError>(statement.query_row([before.as_bytes()], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        };
+        let found = self.database.read(count).await?;
+        if found > 0 {
+            // Looked at again by the transaction that deletes them.
+            let sql = format!("DELETE {unused}");
+            self.database.erase(move |connection| change(connection, &sql, [before.as_bytes()])).await?;
+        }
+        Ok(found)
     }
 
     async fn forget_replaced(&self) -> Result<(), KeyringError> {

@@ -7,17 +7,19 @@ use strongroom_hsm::{Alias, MasterKeyId, Version, WrappedKey};
 
 use crate::error::KeyringError;
 use crate::id::SessionId;
-use crate::keyring::{AliasRow, KeyRow, MasterKeyRow, MasterKeyState, Tally};
+use crate::keyring::{AliasRow, KeyRow, MasterKeyRow, MasterKeyState, Tally, Wrapped};
 
 /// In the order that [`key_row`] reads.
 pub(super) const KEY_COLUMNS: &str = "id, kind, wrapped, context, session, parent";
+/// Of [`KEY_COLUMNS`].
+pub(super) const KEY_COLUMN_COUNT: usize = 6;
 /// In the order that [`master_key_row`] reads.
 pub(super) const MASTER_KEY_COLUMNS: &str = "alias, version, id, current, canary, state, after_ms, created_ms, wraps";
 
 pub(super) fn key_row(row: &Row<'_>) -> Result<KeyRow, KeyringError> {
-    let wrapped = wrapped_key(row, 2)?;
-    if field::<[u8; 16]>(row, 5)? != *wrapped.master.as_bytes() {
-        return Err(KeyringError::Damaged("a wrapped key and its row name different master keys".to_owned()));
+    let wrapped = wrapped(field(row, 2)?)?;
+    if field::<[u8; 16]>(row, 5)? != *wrapped.parent() {
+        return Err(KeyringError::Damaged("a wrapped key and its row name different parents".to_owned()));
     }
     Ok(KeyRow {
         id: KeyId::from_bytes(field(row, 0)?),
@@ -35,7 +37,7 @@ pub(super) fn master_key_row(row: &Row<'_>) -> Result<MasterKeyRow, KeyringError
         id: MasterKeyId::new(field(row, 2)?),
         current: field(row, 3)?,
         canary: wrapped_key(row, 4)?,
-        state: state(field(row, 5)?, count(row, 6)?)?,
+        state: state(row, 5)?,
         created_ms: count(row, 7)?,
         wraps: count(row, 8)?,
     })
@@ -61,11 +63,20 @@ pub(super) fn state_numbers(state: MasterKeyState) -> (u8, i64) {
     }
 }
 
-fn state(number: u8, after_ms: u64) -> Result<MasterKeyState, KeyringError> {
-    match number {
+/// As [`state`]; nothing where there is no master key.
+pub(super) fn state_if_any(row: &Row<'_>, index: usize) -> Result<Option<MasterKeyState>, KeyringError> {
+    match field::<Option<u8>>(row, index)? {
+        None => Ok(None),
+        Some(_) => state(row, index).map(Some),
+    }
+}
+
+/// Of the columns state and after_ms, which begin at `index`.
+fn state(row: &Row<'_>, index: usize) -> Result<MasterKeyState, KeyringError> {
+    match field::<u8>(row, index)? {
         0 => Ok(MasterKeyState::Enabled),
         1 => Ok(MasterKeyState::Disabled),
-        2 => Ok(MasterKeyState::PendingDestruction { after_ms }),
+        2 => Ok(MasterKeyState::PendingDestruction { after_ms: count(row, index + 1)? }),
         3 => Ok(MasterKeyState::Destroyed),
         other => Err(KeyringError::Damaged(format!("a master key has state {other}"))),
     }
@@ -85,6 +96,33 @@ fn alias(row: &Row<'_>, index: usize) -> Result<Alias, KeyringError> {
     Alias::new(field::<String>(row, index)?).map_err(|error| KeyringError::Damaged(error.to_string()))
 }
 
+/// The first byte of a key under a bucket key; a [`WrappedKey`] begins with another.
+const UNDER_BUCKET_KEY: u8 = 2;
+
+/// As the column `wrapped` keeps it.
+pub(super) fn wrapped_bytes(wrapped: &Wrapped) -> Vec<u8> {
+    match wrapped {
+        Wrapped::ByMaster(wrapped) => wrapped.encode(),
+        Wrapped::ByBucketKey { bucket_key, sealed } => {
+            [&[UNDER_BUCKET_KEY], bucket_key.as_bytes().as_slice(), sealed].concat()
+        }
+    }
+}
+
+fn wrapped(bytes: Vec<u8>) -> Result<Wrapped, KeyringError> {
+    match bytes.split_first() {
+        Some((&UNDER_BUCKET_KEY, rest)) => {
+            let (bucket_key, sealed) = rest
+                .split_first_chunk()
+                .ok_or_else(|| KeyringError::Damaged("a key under a bucket key was cut short".to_owned()))?;
+            Ok(Wrapped::ByBucketKey { bucket_key: KeyId::from_bytes(*bucket_key), sealed: sealed.to_vec() })
+        }
+        _ => {
+            WrappedKey::decode(&bytes).map(Wrapped::ByMaster).map_err(|error| KeyringError::Damaged(error.to_string()))
+        }
+    }
+}
+
 fn wrapped_key(row: &Row<'_>, index: usize) -> Result<WrappedKey, KeyringError> {
     let bytes: Vec<u8> = field(row, index)?;
     WrappedKey::decode(&bytes).map_err(|error| KeyringError::Damaged(error.to_string()))
@@ -92,7 +130,7 @@ fn wrapped_key(row: &Row<'_>, index: usize) -> Result<WrappedKey, KeyringError> 
 
 /// The kinds that a keyring holds.
 fn kind(number: u8) -> Result<Kind, KeyringError> {
-    [Kind::DataKey, Kind::CatalogKey, Kind::StoreKey]
+    [Kind::DataKey, Kind::BucketKey, Kind::CatalogKey, Kind::StoreKey]
         .into_iter()
         .find(|kind| *kind as u8 == number)
         .ok_or_else(|| KeyringError::Damaged(format!("a wrapped key has kind {number}")))

@@ -28,6 +28,7 @@ use hyper::body::Body;
 use hyper::service::Service;
 use s3s::S3ErrorCode;
 
+use crate::audit::{Who, on_behalf_of};
 use crate::clock::Clock;
 use entry::Entry;
 use length::Framing;
@@ -84,7 +85,7 @@ impl<S> Guard<S> {
 
 impl<S, B> Service<Request<B>> for Guard<S>
 where
-    S: Service<Request<B>, Response = Response<s3s::Body>, Error: Debug, Future: Send + 'static>,
+    S: Service<Request<B>, Response = Response<s3s::Body>, Error: Debug + 'static, Future: Send + 'static>,
     B: Body,
 {
     type Response = Response<Logged>;
@@ -105,7 +106,8 @@ where
             }
             Ok(signer) => {
                 entry.access_key = signer.access_key().map(str::to_owned);
-                let answer = self.inner.call(Request::from_parts(parts, body));
+                let who = entry.access_key.as_deref().map_or_else(Who::server, Who::access_key);
+                let answer = on_behalf_of(who, self.inner.call(Request::from_parts(parts, body)));
                 Box::pin(async move {
                     let response = answer.await.unwrap_or_else(|error| {
                         tracing::error!(id = %request_id, ?error, "a response could not be made");

@@ -1,0 +1,214 @@
+//! The bucket keys that serve now: which one the next data key of a bucket is wrapped under, and when its successor comes.
+//!
+//! A bucket key serves a bounded time and number of data keys. Its successor is made beside the requests, long before it
+//! is used up; only the first of a bucket is waited for. Holds keys and decides; makes none and reads no keyring: a data
+//! key under a bucket key that is gone or may not be used is refused when it is to be kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use strongroom_engine::{DataKey, KeyId};
+
+use crate::id::BucketId;
+
+/// A bucket key serves so long.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// And so many data keys.
+const SERVED_MAX: u32 = 1_000;
+/// Its successor is made when so much of either is used up: three quarters.
+const SUCCESSION: (Duration, u32) = (Duration::from_secs(225), 750);
+
+/// A bucket key, unwrapped.
+#[derive(Clone)]
+pub(crate) struct BucketKey {
+    /// Of its row in the keyring.
+    pub(crate) id: KeyId,
+    /// Itself.
+    pub(crate) key: Arc<DataKey>,
+}
+
+/// The bucket keys of all buckets that were written to lately.
+#[derive(Default)]
+pub(crate) struct BucketKeys {
+    slots: Mutex<HashMap<BucketId, Arc<Slot>>>,
+}
+
+/// Those of one bucket.
+#[derive(Default)]
+pub(crate) struct Slot {
+    /// Whoever makes a first bucket key holds it; the others wait, and find that key.
+    pub(crate) first: tokio::sync::Mutex<()>,
+    serving: Mutex<Serving>,
+}
+
+#[derive(Default)]
+struct Serving {
+    current: Option<Served>,
+    next: Option<Served>,
+    is_next_made: bool,
+}
+
+struct Served {
+    key: BucketKey,
+    made: Instant,
+    served: u32,
+}
+
+/// What a request got.
+pub(crate) struct Taken {
+    /// For one data key.
+    pub(crate) key: BucketKey,
+    /// Whether whoever got this is to have a successor made, and to tell of it by [`Slot::succeed`].
+    pub(crate) makes_successor: bool,
+}
+
+impl BucketKeys {
+    /// The place of a bucket's keys.
+    pub(crate) fn slot(&self, bucket: BucketId) -> Arc<Slot> {
+        locked(&self.slots).entry(bucket).or_default().clone()
+    }
+
+    /// Forgets all of them: some may not be used any more.
+    pub(crate) fn forget(&self) {
+        locked(&self.slots).clear();
+    }
+
+    /// Forgets those whose time is over.
+    pub(crate) fn forget_old(&self, now: Instant) {
+        locked(&self.slots).retain(|_, slot| {
+            let mut serving = locked(&slot.serving);
+            serving.forget_old(now);
+            // A slot that is in somebody's hands may be about to get a key.
+            Arc::strong_count(slot) > 1 || serving.current.is_some() || serving.next.is_some()
+        });
+    }
+}
+
+impl Slot {
+    /// The key for one more data key; nothing if one must be made first.
+    pub(crate) fn take(&self, now: Instant) -> Option<Taken> {
+        locked(&self.serving).take(now)
+    }
+
+    /// Whether a key serves.
+    pub(crate) fn serves(&self, now: Instant) -> bool {
+        locked(&self.serving).serves(now)
+    }
+
+    /// Takes up a key that was made `now`.
+    pub(crate) fn succeed(&self, key: Option<BucketKey>, now: Instant) {
+        let mut serving = locked(&self.serving);
+        serving.is_next_made = false;
+        if let Some(key) = key {
+            serving.next = Some(Served { key, made: now, served: 0 });
+        }
+    }
+}
+
+impl Serving {
+    fn serves(&self, now: Instant) -> bool {
+        [&self.current, &self.next].into_iter().flatten().any(|served| !served.is_used_up(now))
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Taken> {
+        if self.current.as_ref().is_none_or(|current| current.is_used_up(now)) {
+            self.current = self.next.take();
+        }
+        let current = self.current.as_mut().filter(|current| !current.is_used_up(now))?;
+        current.served += 1;
+        let is_due = current.age(now) >= SUCCESSION.0 || current.served >= SUCCESSION.1;
+        let makes_successor = is_due && self.next.is_none() && !self.is_next_made;
+        self.is_next_made |= makes_successor;
+        Some(Taken { key: current.key.clone(), makes_successor })
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let is_young = |served: &Served| served.age(now) < LIFETIME;
+        self.current = self.current.take().filter(is_young);
+        self.next = self.next.take().filter(is_young);
+    }
+}
+
+impl Served {
+    fn is_used_up(&self, now: Instant) -> bool {
+        self.age(now) >= LIFETIME || self.served >= SERVED_MAX
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.made)
+    }
+}
+
+/// Each change of what the lock guards is one assignment, so a panic elsewhere cannot have left it half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> Option<BucketKey> {
+        let key = Arc::new(DataKey::from_bytes(&mut [byte; 32]));
+        Some(BucketKey { id: KeyId::from_bytes([byte; 16]), key })
+    }
+
+    /// The first byte of the key that serves, and whether a successor is to be made.
+    fn taken(slot: &Slot, now: Instant) -> Option<(u8, bool)> {
+        slot.take(now).map(|taken| (taken.key.id.as_bytes()[0], taken.makes_successor))
+    }
+
+    #[test]
+    fn one_caller_alone_makes_the_successor_and_nobody_waits_for_it() {
+        let (slot, now) = (Slot::default(), Instant::now());
+        assert_eq!(taken(&slot, now), None);
+        slot.succeed(key(1), now);
+        let made: Vec<u32> = (1..=SERVED_MAX)
+            .filter(|_| taken(&slot, now).is_some_and(|(_, makes_successor)| makes_successor))
+            .collect();
+        assert_eq!(made, [SUCCESSION.1]);
+        slot.succeed(key(2), now);
+        assert_eq!(taken(&slot, now), Some((2, false)));
+    }
+
+    #[test]
+    fn a_key_serves_its_number_of_data_keys_and_not_one_more() {
+        let (slot, now) = (Slot::default(), Instant::now());
+        slot.succeed(key(1), now);
+        assert!((0..SERVED_MAX).all(|_| taken(&slot, now).is_some_and(|(key, _)| key == 1)));
+        assert_eq!(taken(&slot, now), None, "no successor came");
+    }
+
+    #[test]
+    fn a_key_serves_its_time_and_its_successor_its_own() {
+        let (slot, now) = (Slot::default(), Instant::now());
+        slot.succeed(key(1), now);
+        assert_eq!(taken(&slot, now + SUCCESSION.0), Some((1, true)));
+        slot.succeed(key(2), now + SUCCESSION.0);
+        assert_eq!(taken(&slot, now + LIFETIME - Duration::from_nanos(1)), Some((1, false)));
+        assert_eq!(taken(&slot, now + LIFETIME), Some((2, false)));
+        assert_eq!(taken(&slot, now + SUCCESSION.0 + LIFETIME), None);
+    }
+
+    #[test]
+    fn a_successor_that_could_not_be_made_is_tried_again() {
+        let (slot, now) = (Slot::default(), Instant::now());
+        slot.succeed(key(1), now);
+        assert_eq!(taken(&slot, now + SUCCESSION.0), Some((1, true)));
+        assert_eq!(taken(&slot, now + SUCCESSION.0), Some((1, false)));
+        slot.succeed(None, now + SUCCESSION.0);
+        assert_eq!(taken(&slot, now + SUCCESSION.0), Some((1, true)));
+    }
+
+    #[test]
+    fn a_bucket_that_is_written_to_no_more_leaves_no_key_in_memory() {
+        let (keys, now) = (BucketKeys::default(), Instant::now());
+        let bucket = BucketId::fresh(0).unwrap();
+        keys.slot(bucket).succeed(key(1), now);
+        keys.forget_old(now + LIFETIME - Duration::from_nanos(1));
+        assert!(keys.slot(bucket).take(now).is_some());
+        keys.forget_old(now + LIFETIME);
+        assert!(locked(&keys.slots).is_empty());
+    }
+}
