@@ -5,9 +5,9 @@ use std::sync::Arc;
 use strongroom_engine::{KeyId, Kind};
 use strongroom_hsm::{Alias, MasterKeyId, Version, WrappedKey};
 use strongroom_server::error::KeyringError;
-use strongroom_server::keyring::{AliasRow, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally};
+use strongroom_server::keyring::{AliasRow, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally, Wrapped};
 
-use crate::keyring_suite::{MASTER, founded, key_id, key_row};
+use crate::keyring_suite::{MASTER, founded, key_id, key_row, wrapped};
 
 /// Opens the keyring; each time the same one.
 pub type Open<'a> = &'a (dyn Fn() -> Arc<dyn KeyringAdmin> + Sync);
@@ -50,7 +50,7 @@ fn version(number: u32, id: MasterKeyId, current: bool) -> MasterKeyRow {
 }
 
 fn under(master: MasterKeyId) -> WrappedKey {
-    WrappedKey { master, ..key_row(9, 0).wrapped }
+    WrappedKey { master, ..wrapped(9) }
 }
 
 async fn current(keyring: &dyn KeyringAdmin) -> Vec<MasterKeyId> {
@@ -100,7 +100,7 @@ pub async fn nothing_is_kept_under_a_version_that_is_not_enabled(open: Open<'_>)
     assert!(matches!(keyring.keep(key_row(12, 3)).await, Err(KeyringError::UnknownParent)));
     assert!(keyring.row(key_id(10)).await.unwrap().is_some(), "what lies there stays");
     keyring.set_state(id(2), MasterKeyState::Enabled, MasterKeyState::Disabled).await.unwrap();
-    let moved = keyring.replace(key_id(10), key_row(10, 3).wrapped, under(id(2))).await;
+    let moved = keyring.replace(key_id(10), wrapped(10), under(id(2))).await;
     assert!(matches!(moved, Err(KeyringError::UnknownParent)));
 }
 
@@ -111,7 +111,7 @@ pub async fn a_version_with_something_under_it_is_not_to_be_destroyed(open: Open
     keyring.add_version(version(2, id(2), true), Some(FIRST)).await.unwrap();
     let refused = keyring.set_state(FIRST, MasterKeyState::Enabled, pending).await;
     assert!(matches!(refused, Err(KeyringError::InUse(1))), "the store key is under it");
-    assert!(keyring.replace(key_id(1), key_row(1, 0).wrapped, under(id(2))).await.unwrap());
+    assert!(keyring.replace(key_id(1), wrapped(1), under(id(2))).await.unwrap());
     keyring.set_state(FIRST, MasterKeyState::Enabled, pending).await.unwrap();
     assert!(open().master_keys().await.unwrap()[0].state == pending);
     let of_current = keyring.set_state(id(2), MasterKeyState::Enabled, pending).await;
@@ -123,12 +123,12 @@ pub async fn a_key_is_replaced_only_where_its_old_bytes_stand(open: Open<'_>) {
     founded(&*keyring).await;
     keyring.add_version(version(2, id(2), true), Some(FIRST)).await.unwrap();
     keyring.keep(key_row(10, 3)).await.unwrap();
-    let (old, new) = (key_row(10, 3).wrapped, under(id(2)));
-    assert!(!keyring.replace(key_id(10), key_row(11, 3).wrapped, new.clone()).await.unwrap());
+    let (old, new) = (wrapped(10), under(id(2)));
+    assert!(!keyring.replace(key_id(10), wrapped(11), new.clone()).await.unwrap());
     assert!(keyring.replace(key_id(10), old.clone(), new.clone()).await.unwrap());
     assert!(!keyring.replace(key_id(10), old.clone(), new.clone()).await.unwrap(), "they stand no more");
     let moved = open().row(key_id(10)).await.unwrap().unwrap();
-    assert!(moved.wrapped == new && moved.context == key_row(10, 3).context);
+    assert!(moved.wrapped == Wrapped::ByMaster(new.clone()) && moved.context == key_row(10, 3).context);
     keyring.erase(vec![key_id(10)]).await.unwrap();
     assert!(!keyring.replace(key_id(10), new, old).await.unwrap());
     assert!(open().row(key_id(10)).await.unwrap().is_none(), "an erased key does not come back");

@@ -72,7 +72,7 @@ pub fn key_row_below(number: u64, above: u64) -> KeyRow {
     KeyRow { wrapped: Wrapped::ByBucketKey { bucket_key: key_id(above), sealed }, ..key_row(number, 3) }
 }
 
-fn wrapped(number: u64) -> WrappedKey {
+pub fn wrapped(number: u64) -> WrappedKey {
     WrappedKey { master: MasterKeyId::new(MASTER), rung: Rung::AesGcm, ciphertext: ciphertext(number) }
 }
 
