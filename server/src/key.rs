@@ -1,34 +1,32 @@
-//! Step 3: which key a request gets, and how a wrapped key is opened again.
+//! Step 3: which key a request gets.
 //!
 //! Every new key is wrapped by the HSM before a byte is sealed with it. A key that is remembered is used only after
 //! this request read its keyring row and found it equal to the one that was unwrapped, so that a key that was erased or
 //! wrapped anew takes effect at once, on every node. What other nodes did to master keys is read from the keyring when a
 //! call fails for it, and from time to time.
 
+mod bucket_key;
+mod open;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind, open_small, seal_small};
-use strongroom_hsm::{
-    Alias, CacheLimits, CacheStatus, Cached, Health, KeyCache, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey,
-};
+use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind, seal_small};
+use strongroom_hsm::{Alias, CacheLimits, KeyCache, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey};
 
 use crate::audit::{AuditLog, AuditedMasters, Subject, Who, on_behalf_of};
-use crate::bucket_key::{BucketKey, BucketKeys};
 use crate::catalog::BucketRow;
 use crate::catalog::record::{Encryption, RecordKey};
 use crate::clock::Clock;
 use crate::error::{KeyringError, OpError};
 use crate::id::{BucketId, SessionId, StoreId, WriteId};
-use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyState, Wrapped};
+use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity, Wrapped};
+use bucket_key::{BUCKET_KEY_LABEL, BucketKeys};
 
 /// Catalog keys remembered at most; beyond it all are forgotten and unwrapped again as they are needed.
 const REMEMBERED: usize = 4096;
-
-/// Separates the wraps of a bucket key from any other use of it.
-const BUCKET_KEY_LABEL: &str = "strongroom/bucket-key/1";
 
 /// Wraps that this process sets aside at once under a master key; at most so many are counted and never made.
 const WRAPS_AT_ONCE: u64 = 1 << 20;
@@ -132,40 +130,6 @@ impl Keys {
         Ok((key, KeyRow { id, kind: Kind::DataKey, wrapped, context, session: self.session }))
     }
 
-    /// The bucket key for one more data key.
-    async fn bucket_key(self: &Arc<Self>, bucket: &BucketRow) -> Result<BucketKey, OpError> {
-        let slot = self.bucket_keys.slot(bucket.id);
-        loop {
-            if let Some(taken) = slot.take(Instant::now()) {
-                if taken.makes_successor {
-                    let (keys, slot, bucket) = (self.clone(), slot.clone(), bucket.clone());
-                    // On nobody's behalf: it will serve whoever comes.
-                    tokio::spawn(async move {
-                        let made = keys.fresh_bucket_key(&bucket).await;
-                        let made = made.inspect_err(|error| tracing::warn!(%error, "no new bucket key yet")).ok();
-                        slot.succeed(made, Instant::now());
-                    });
-                }
-                return Ok(taken.key);
-            }
-            let _turn = slot.first.lock().await;
-            if !slot.serves(Instant::now()) {
-                slot.succeed(Some(self.fresh_bucket_key(bucket).await?), Instant::now());
-            }
-        }
-    }
-
-    /// A new bucket key, wrapped by the master key and kept.
-    async fn fresh_bucket_key(&self, bucket: &BucketRow) -> Result<BucketKey, OpError> {
-        let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
-        let (context, subject) = (self.bucket_key_context(bucket.id, id), Subject::bucket(&bucket.name));
-        let wrapped = self.wrap(&self.alias, &key, &context, (Kind::BucketKey, id), subject).await?;
-        let wrapped = Wrapped::ByMaster(wrapped);
-        let row = KeyRow { id, kind: Kind::BucketKey, wrapped, context, session: self.session };
-        self.keep(&key, row, subject).await?;
-        Ok(BucketKey { id, key: Arc::new(key) })
-    }
-
     /// A new catalog key for the bucket of this name, wrapped, and ready to seal its records.
     ///
     /// # Errors
@@ -173,85 +137,6 @@ impl Keys {
     pub async fn fresh_record_key(&self, name: &str, bucket: BucketId) -> Result<(RecordKey, KeyRow), OpError> {
         let (key, row) = self.fresh(Kind::CatalogKey, self.catalog_key_context(bucket), Subject::bucket(name)).await?;
         Ok((RecordKey::new(self.store, bucket, key), row))
-    }
-
-    /// The data key with this id, of an object in the bucket of this name; `None` if the keyring has no such row.
-    ///
-    /// # Errors
-    /// [`OpError::Damaged`] if the row is not this object's data key; [`OpError::Unavailable`].
-    pub async fn data_key(
-        &self,
-        id: KeyId,
-        bucket: &str,
-        place: ObjectPlace<'_>,
-    ) -> Result<Option<Arc<DataKey>>, OpError> {
-        let context = self.data_key_context(place);
-        let Some(row) = self.row(id, Kind::DataKey, &context).await? else {
-            self.data_keys.forget(id);
-            return Ok(None);
-        };
-        let subject = Subject::object(bucket, place.key);
-        match &row.wrapped {
-            Wrapped::ByMaster(wrapped) => Ok(Some(self.held_or_unwrapped(&row, wrapped, subject).await?)),
-            // To open it costs microseconds; what is held is its bucket key.
-            Wrapped::ByBucketKey { .. } => Ok(Some(Arc::new(self.unwrap(&row, subject).await?))),
-        }
-    }
-
-    /// The key of a row that was read just now, from the cache if it is there.
-    async fn held_or_unwrapped(
-        &self,
-        row: &KeyRow,
-        wrapped: &WrappedKey,
-        subject: Subject<'_>,
-    ) -> Result<Arc<DataKey>, KeyError> {
-        let now = Instant::now();
-        let spent = match self.data_keys.find(row.id, wrapped, now) {
-            Cached::Fresh(key) => return Ok(key),
-            Cached::Spent(key) => Some(key),
-            Cached::Absent => None,
-        };
-        match (self.unwrap_by_master(row, wrapped, subject).await, spent) {
-            (Ok(key), _) => {
-                let key = Arc::new(key);
-                self.data_keys.hold(row.id, wrapped.clone(), key.clone(), now);
-                Ok(key)
-            }
-            (Err(KeyError::Away { .. }), Some(key)) => {
-                self.data_keys.used_offline();
-                Ok(key)
-            }
-            (Err(error), _) => Err(error),
-        }
-    }
-
-    /// The bucket key that a data key was wrapped under.
-    async fn opened_bucket_key(&self, id: KeyId, subject: Subject<'_>) -> Result<Arc<DataKey>, KeyError> {
-        let row = match self.keyring.row_to_use(id).await {
-            Ok(row) => row,
-            Err(KeyringError::Damaged(_)) => return Err(KeyError::Refused),
-            Err(error) => return Err(KeyError::Away { reason: error.to_string() }),
-        };
-        let Some((row, state)) = row.filter(|(row, _)| row.kind == Kind::BucketKey) else {
-            return Err(KeyError::Refused);
-        };
-        let Wrapped::ByMaster(wrapped) = &row.wrapped else { return Err(KeyError::Refused) };
-        if state.is_some_and(|state| state != MasterKeyState::Enabled) {
-            return Err(KeyError::Disabled { id: wrapped.master });
-        }
-        self.held_or_unwrapped(&row, wrapped, subject).await
-    }
-
-    /// What became of lookups in the data-key cache.
-    pub fn cache_status(&self) -> CacheStatus {
-        self.data_keys.status()
-    }
-
-    /// Forgets the data keys whose time is over.
-    pub async fn forget_old(&self) {
-        let is_away = matches!(self.masters.health().await, Health::Degraded { .. });
-        self.data_keys.forget_old(Instant::now(), is_away);
-        self.bucket_keys.forget_old(Instant::now());
     }
 
     /// The key that seals a bucket's records.
@@ -309,40 +194,6 @@ impl Keys {
                 Ok(self.keyring.keep(row).await?)
             }
             outcome => Ok(outcome?),
-        }
-    }
-
-    /// Unwraps what a row holds, whatever kind of key it is, and whatever is its parent.
-    ///
-    /// # Errors
-    /// The HSM's; [`KeyError::Refused`] if its bucket key is gone or does not open it; [`KeyError::Away`] where the keyring
-    /// cannot be read.
-    pub async fn unwrap(&self, row: &KeyRow, subject: Subject<'_>) -> Result<DataKey, KeyError> {
-        match &row.wrapped {
-            Wrapped::ByMaster(wrapped) => self.unwrap_by_master(row, wrapped, subject).await,
-            Wrapped::ByBucketKey { bucket_key, sealed } => {
-                let parent = self.opened_bucket_key(*bucket_key, subject).await?;
-                let mut plain =
-                    open_small(&parent, BUCKET_KEY_LABEL, &row.context, sealed).map_err(|_| KeyError::Refused)?;
-                let key: &mut [u8; 32] = plain.as_mut_slice().try_into().map_err(|_| KeyError::Refused)?;
-                Ok(DataKey::from_bytes(key))
-            }
-        }
-    }
-
-    async fn unwrap_by_master(
-        &self,
-        row: &KeyRow,
-        wrapped: &WrappedKey,
-        subject: Subject<'_>,
-    ) -> Result<DataKey, KeyError> {
-        let what = (row.kind, row.id);
-        match self.audited.unwrap(wrapped, &row.context, what, subject).await {
-            // Made on another node since the keyring was last read, or enabled there.
-            Err(KeyError::UnknownMasterKey { .. } | KeyError::Disabled { .. }) if self.refresh().await.is_ok() => {
-                self.audited.unwrap(wrapped, &row.context, what, subject).await
-            }
-            outcome => outcome,
         }
     }
 
@@ -426,32 +277,8 @@ impl Keys {
         Ok((key, KeyRow { id, kind, wrapped, context, session: self.session }))
     }
 
-    /// The row of a key that may be used now: it is there, it is the one that is meant, its master key is enabled.
-    async fn row(&self, id: KeyId, kind: Kind, context: &ContextDigest) -> Result<Option<KeyRow>, OpError> {
-        let Some((row, state)) = self.keyring.row_to_use(id).await? else { return Ok(None) };
-        if row.kind != kind || row.context != *context {
-            return Err(OpError::damaged("a wrapped key belongs elsewhere"));
-        }
-        // That of a bucket key is looked at when the bucket key is read.
-        if state.is_some_and(|state| state != MasterKeyState::Enabled) {
-            // Whatever is remembered: from now on this node, too, knows that it is disabled.
-            self.refresh().await?;
-            return Err(KeyError::Disabled { id: MasterKeyId::new(*row.wrapped.parent()) }.into());
-        }
-        Ok(Some(row))
-    }
-
     fn data_key_context(&self, place: ObjectPlace<'_>) -> ContextDigest {
         object_context(Kind::DataKey, &self.store, &place).digest()
-    }
-
-    /// Its id stands where an object has its write id, so that no two keys of a bucket can trade places.
-    fn bucket_key_context(&self, bucket: BucketId, id: KeyId) -> ContextDigest {
-        let mut context = Context::new(Kind::BucketKey);
-        context.store_id = self.store.as_bytes();
-        context.bucket_id = bucket.as_bytes();
-        context.write_id = id.as_bytes();
-        context.digest()
     }
 
     fn catalog_key_context(&self, bucket: BucketId) -> ContextDigest {

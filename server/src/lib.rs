@@ -11,7 +11,6 @@ pub mod admin;
 pub mod audit;
 pub mod blob;
 mod bridge;
-mod bucket_key;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

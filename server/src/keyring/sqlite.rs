@@ -39,8 +39,9 @@ const VERSION: i32 = 3;
 const PAGE_LEN: u32 = 512;
 
 /// kind: [`strongroom_engine::Kind`] as a number. state: 0 enabled, 1 disabled, 2 pending destruction (after after_ms),
-/// 3 destroyed. canary: a [`strongroom_hsm::WrappedKey`], encoded. wrapped: one too, or 2 (1 byte), a bucket key's id (16) and the sealed
-/// data key. `wrapped` must stay the last column. The last two indexes are small.
+/// 3 destroyed. canary: a [`strongroom_hsm::WrappedKey`], encoded. wrapped: one too, or 2 (1 byte), a bucket key's id
+/// (16) and the sealed data key. `wrapped` must stay the last column. The last two indexes are of bucket keys and of what
+/// lies under them only.
 const SCHEMA: &str = "
 CREATE TABLE identity (
     only INTEGER PRIMARY KEY CHECK (only = 1),

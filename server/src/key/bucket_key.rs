@@ -1,16 +1,24 @@
 //! The bucket keys that serve now: which one the next data key of a bucket is wrapped under, and when its successor comes.
 //!
 //! A bucket key serves a bounded time and number of data keys. Its successor is made beside the requests, long before it
-//! is used up; only the first of a bucket is waited for. Holds keys and decides; makes none and reads no keyring: a data
-//! key under a bucket key that is gone or may not be used is refused when it is to be kept.
+//! is used up; only the first of a bucket is waited for. No keyring row is read here: a data key under a bucket key that is
+//! gone or may not be used is refused when it is to be kept.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use strongroom_engine::{DataKey, KeyId};
+use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
 
+use super::Keys;
+use crate::audit::Subject;
+use crate::catalog::BucketRow;
+use crate::error::OpError;
 use crate::id::BucketId;
+use crate::keyring::{KeyRow, Wrapped};
+
+/// Separates the wraps of a bucket key from any other use of it.
+pub(super) const BUCKET_KEY_LABEL: &str = "strongroom/bucket-key/1";
 
 /// A bucket key serves so long.
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -21,24 +29,69 @@ const SUCCESSION: (Duration, u32) = (Duration::from_secs(225), 750);
 
 /// A bucket key, unwrapped.
 #[derive(Clone)]
-pub(crate) struct BucketKey {
+pub(super) struct BucketKey {
     /// Of its row in the keyring.
-    pub(crate) id: KeyId,
+    pub(super) id: KeyId,
     /// Itself.
-    pub(crate) key: Arc<DataKey>,
+    pub(super) key: Arc<DataKey>,
+}
+
+impl Keys {
+    /// The bucket key for one more data key.
+    pub(super) async fn bucket_key(self: &Arc<Self>, bucket: &BucketRow) -> Result<BucketKey, OpError> {
+        let slot = self.bucket_keys.slot(bucket.id);
+        loop {
+            if let Some(taken) = slot.take(Instant::now()) {
+                if taken.makes_successor {
+                    let (keys, slot, bucket) = (self.clone(), slot.clone(), bucket.clone());
+                    // On nobody's behalf: it will serve whoever comes.
+                    tokio::spawn(async move {
+                        let made = keys.fresh_bucket_key(&bucket).await;
+                        let made = made.inspect_err(|error| tracing::warn!(%error, "no new bucket key yet")).ok();
+                        slot.succeed(made, Instant::now());
+                    });
+                }
+                return Ok(taken.key);
+            }
+            let _turn = slot.first.lock().await;
+            if !slot.serves(Instant::now()) {
+                slot.succeed(Some(self.fresh_bucket_key(bucket).await?), Instant::now());
+            }
+        }
+    }
+
+    /// A new bucket key, wrapped by the master key and kept.
+    async fn fresh_bucket_key(&self, bucket: &BucketRow) -> Result<BucketKey, OpError> {
+        let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
+        let (context, subject) = (self.bucket_key_context(bucket.id, id), Subject::bucket(&bucket.name));
+        let wrapped = self.wrap(&self.alias, &key, &context, (Kind::BucketKey, id), subject).await?;
+        let wrapped = Wrapped::ByMaster(wrapped);
+        let row = KeyRow { id, kind: Kind::BucketKey, wrapped, context, session: self.session };
+        self.keep(&key, row, subject).await?;
+        Ok(BucketKey { id, key: Arc::new(key) })
+    }
+
+    /// Its id stands where an object has its write id, so that no two keys of a bucket can trade places.
+    fn bucket_key_context(&self, bucket: BucketId, id: KeyId) -> ContextDigest {
+        let mut context = Context::new(Kind::BucketKey);
+        context.store_id = self.store.as_bytes();
+        context.bucket_id = bucket.as_bytes();
+        context.write_id = id.as_bytes();
+        context.digest()
+    }
 }
 
 /// The bucket keys of all buckets that were written to lately.
 #[derive(Default)]
-pub(crate) struct BucketKeys {
+pub(super) struct BucketKeys {
     slots: Mutex<HashMap<BucketId, Arc<Slot>>>,
 }
 
 /// Those of one bucket.
 #[derive(Default)]
-pub(crate) struct Slot {
+pub(super) struct Slot {
     /// Whoever makes a first bucket key holds it; the others wait, and find that key.
-    pub(crate) first: tokio::sync::Mutex<()>,
+    pub(super) first: tokio::sync::Mutex<()>,
     serving: Mutex<Serving>,
 }
 
@@ -56,26 +109,26 @@ struct Served {
 }
 
 /// What a request got.
-pub(crate) struct Taken {
+pub(super) struct Taken {
     /// For one data key.
-    pub(crate) key: BucketKey,
+    pub(super) key: BucketKey,
     /// Whether whoever got this is to have a successor made, and to tell of it by [`Slot::succeed`].
-    pub(crate) makes_successor: bool,
+    pub(super) makes_successor: bool,
 }
 
 impl BucketKeys {
     /// The place of a bucket's keys.
-    pub(crate) fn slot(&self, bucket: BucketId) -> Arc<Slot> {
+    pub(super) fn slot(&self, bucket: BucketId) -> Arc<Slot> {
         locked(&self.slots).entry(bucket).or_default().clone()
     }
 
     /// Forgets all of them: some may not be used any more.
-    pub(crate) fn forget(&self) {
+    pub(super) fn forget(&self) {
         locked(&self.slots).clear();
     }
 
     /// Forgets those whose time is over.
-    pub(crate) fn forget_old(&self, now: Instant) {
+    pub(super) fn forget_old(&self, now: Instant) {
         locked(&self.slots).retain(|_, slot| {
             let mut serving = locked(&slot.serving);
             serving.forget_old(now);
@@ -87,17 +140,17 @@ impl BucketKeys {
 
 impl Slot {
     /// The key for one more data key; nothing if one must be made first.
-    pub(crate) fn take(&self, now: Instant) -> Option<Taken> {
+    pub(super) fn take(&self, now: Instant) -> Option<Taken> {
         locked(&self.serving).take(now)
     }
 
     /// Whether a key serves.
-    pub(crate) fn serves(&self, now: Instant) -> bool {
+    pub(super) fn serves(&self, now: Instant) -> bool {
         locked(&self.serving).serves(now)
     }
 
     /// Takes up a key that was made `now`.
-    pub(crate) fn succeed(&self, key: Option<BucketKey>, now: Instant) {
+    pub(super) fn succeed(&self, key: Option<BucketKey>, now: Instant) {
         let mut serving = locked(&self.serving);
         serving.is_next_made = false;
         if let Some(key) = key {
