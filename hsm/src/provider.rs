@@ -266,6 +266,13 @@ pub trait MasterKeyAdmin: MasterKeys {
     /// Every master key that the provider holds, of every alias, also those that the keyring does not know.
     async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError>;
 
+    /// As [`list_master_keys`](Self::list_master_keys), of one alias: other HSMs may be away.
+    async fn list_versions(&self, alias: &Alias) -> Result<Vec<TokenKey>, KeyError> {
+        let mut keys = self.list_master_keys().await?;
+        keys.retain(|key| key.alias == *alias);
+        Ok(keys)
+    }
+
     /// Makes a canary under a key that the provider holds and the keyring does not know, for the keyring to take it up.
     async fn adopt_master_key(&self, id: &MasterKeyId) -> Result<CreatedKey, KeyError>;
 

@@ -237,6 +237,10 @@ impl MasterKeyAdmin for Providers {
         Ok(keys)
     }
 
+    async fn list_versions(&self, alias: &Alias) -> Result<Vec<TokenKey>, KeyError> {
+        self.of_alias(alias)?.list_versions(alias).await
+    }
+
     /// Asks each, since the keyring does not know the key yet.
     async fn adopt_master_key(&self, id: &MasterKeyId) -> Result<CreatedKey, KeyError> {
         for (_, provider) in &self.all {

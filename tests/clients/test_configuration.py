@@ -64,13 +64,13 @@ def test_what_the_file_says_and_nobody_knows_is_refused_with_its_line(tmp_path, 
     text = "log = 'info'\n\n[[masters]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m'\nlabel = 'l'\nworkers = 2\n"
     config = written(tmp_path, text.replace(from_text, to_text))
     for command in (["serve"], ["keys", "list"], ["hsm", "doctor"], ["hsm", "bench"], ["seal", str(config)]):
-        done = strongroom(*command, "--config", config, code=1)
+        done = strongroom(*command, "--config", config, "--data", tmp_path / "data", code=1)
         assert f"line {line}:" in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_pin_in_the_file_is_refused_and_not_repeated(tmp_path):
     config = written(tmp_path, "[[masters]]\nname = 'hsm'\nkind = 'pkcs11'\npin = '31415926'\n")
-    done = strongroom("serve", "--config", config, code=1)
+    done = strongroom("serve", "--config", config, "--data", tmp_path / "data", code=1)
     assert "line 4" in done.stderr and "31415926" not in done.stderr + done.stdout
 
 

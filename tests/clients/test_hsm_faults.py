@@ -209,6 +209,7 @@ def test_a_token_that_is_made_after_the_start_takes_its_aliases(site, filled):
     filled.spawn_degraded("late", "no token with label")
     check_all_read(filled)
     assert "HSM away" in site.keys(filled, "create", "late", code=1).stderr
+    site.keys(filled, "rotate", "default")
     site.soft.make("late")
     check_back(filled)
     site.keys(filled, "create", "late")

@@ -108,7 +108,7 @@ impl TokenKeys {
         if let Some(serial) = wanted.serial.as_ref().filter(|serial| *serial != info.serial_number()) {
             return Err(Failure::misconfigured(format!(
                 "this is token {token}, but the master keys lie on the token with serial {serial}: put that one back, or \
-                 restore them to this one and say that it takes its place"
+                 restore them to this one and start with --accept-moved-token"
             )));
         }
         let serial = info.serial_number().to_owned();

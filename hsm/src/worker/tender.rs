@@ -127,12 +127,22 @@ impl Tender {
             }
             select! {
                 recv(self.queue) -> call => match call {
-                    Ok(call) => call.answer(Err(error.clone())),
+                    Ok(call) => self.turn_away(call, error),
                     Err(_) => return true,
                 },
-                recv(self.left_behind) -> call => call.into_iter().for_each(|call| call.answer(Err(error.clone()))),
+                recv(self.left_behind) -> call => call.into_iter().for_each(|call| self.turn_away(call, error)),
                 default(left) => return false,
             }
+        }
+    }
+
+    /// Unless another worker has opened its token since this one last looked: then the call is that one's.
+    fn turn_away(&self, call: Call, error: &KeyError) {
+        if self.pool.admit().is_ok() {
+            // Fails only where no tender is left, and this one holds an end of it.
+            let _ = self.again.send(call);
+        } else {
+            call.answer(Err(error.clone()));
         }
     }
 

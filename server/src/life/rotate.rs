@@ -70,9 +70,9 @@ pub async fn adopt(store: &Store, name: &MasterKeyName) -> Result<MasterKeyRow, 
 
 /// A version number that neither the keyring nor the token has seen is made, and put to use.
 async fn new_version(store: &Store, alias: &Alias, rows: &[MasterKeyRow]) -> Result<MasterKeyRow, LifeError> {
-    let on_token = store.masters.list_master_keys().await?;
+    let on_token = store.masters.list_versions(alias).await?;
     let known = rows.iter().filter(|row| row.alias == *alias).map(|row| row.version);
-    let seen = on_token.iter().filter(|key| key.alias == *alias).map(|key| key.version);
+    let seen = on_token.iter().map(|key| key.version);
     let version = Version(known.chain(seen).max().map_or(1, |version| version.0 + 1));
     let created = store.masters.create_master_key(alias, version).await?;
     (store.force_token)()?;

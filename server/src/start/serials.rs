@@ -99,12 +99,11 @@ async fn look(store: &Store, keyring: &Path) -> Result<(), String> {
         .filter_map(|row| Some((store.masters.serial_of(&row.alias)?, row)))
         .filter(|(serial, row)| is_new(&row.alias, serial))
         .collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let held = store.masters.list_master_keys().await.map_err(|error| error.to_string())?;
-    for (serial, row) in new.into_iter().filter(|(_, row)| held.iter().any(|key| key.id == row.id)) {
-        Serials::remember(keyring, &row.alias, Some(serial)).map_err(|error| error.to_string())?;
+    for (serial, row) in new {
+        let held = store.masters.list_versions(&row.alias).await.map_err(|error| error.to_string())?;
+        if held.iter().any(|key| key.id == row.id) {
+            Serials::remember(keyring, &row.alias, Some(serial)).map_err(|error| error.to_string())?;
+        }
     }
     Ok(())
 }
