@@ -178,6 +178,18 @@ def test_a_slow_upload_outlives_rotation_rewrap_and_the_end_of_its_version(fille
     assert body(s3, "bbb", "slow") == painted(5 << 20) + b"end"
 
 
+def test_a_version_that_is_old_enough_is_rotated_by_itself_and_leaves_an_event(filled):
+    keys(filled, "rotate", "default", "--every", "90")
+    filled.terminate()
+    rows(keyring(filled), "UPDATE master_key SET created_ms = created_ms - 91 * 86400000")
+    filled.start()
+    poll("a second version wraps", lambda: [key["version"] for key in keys(filled, "list") if key["current"]] == [2], 60)
+    check_all_read(filled)
+    told = [event for event in audit.events(filled) if event["event"] == "administration"]
+    rotated = [event for event in told if event["command"]["command"] == "rotate-key"]
+    assert [(event["who"], event["result"]) for event in rotated] == [("-", "done")]
+
+
 # Disabled and destroyed
 
 

@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
 use super::{Command, Event, perform_for, socket};
+use crate::audit::Who;
 use crate::config::ServeConfig;
 use crate::key::KeyUseConfig;
 use crate::life::{LifeError, OnProgress};
@@ -63,7 +64,7 @@ impl Admin {
             Self::Server(stream) => ask(stream, &command, on_progress).await,
             Self::Store(opened) => {
                 let uid = rustix::process::geteuid().as_raw();
-                let outcome = perform_for(&opened.store, uid, command, on_progress).await;
+                let outcome = perform_for(&opened.store, Who::uid(uid), command, on_progress).await;
                 opened.store.close().await;
                 Ok(outcome?)
             }

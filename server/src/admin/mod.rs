@@ -157,9 +157,9 @@ fn json(report: &impl Serialize) -> Value {
 }
 
 /// Does a command on behalf of somebody, and leaves the event.
-async fn perform_for(
+pub(crate) async fn perform_for(
     store: &Arc<Store>,
-    uid: u32,
+    who: Who,
     command: Command,
     on_progress: OnProgress<'_>,
 ) -> Result<Value, LifeError> {
@@ -170,5 +170,5 @@ async fn perform_for(
         store.audit.administration(event, result).await;
         outcome
     };
-    on_behalf_of(Who::uid(uid), work).await
+    on_behalf_of(who, work).await
 }

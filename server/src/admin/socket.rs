@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::{Command, Event, perform_for};
+use crate::audit::Who;
 use crate::store::Store;
 
 /// Longer than any command.
@@ -97,7 +98,7 @@ async fn attend(mut stream: UnixStream, store: Arc<Store>) -> io::Result<()> {
         let progress = events.clone();
         // A slow reader misses some of it.
         let on_progress = move |now| drop(progress.try_send(Event::Progress(now)));
-        let last = match perform_for(&store, peer, command, &on_progress).await {
+        let last = match perform_for(&store, Who::uid(peer), command, &on_progress).await {
             Ok(done) => Event::Done(done),
             Err(error) => Event::Failed(error.to_string()),
         };
