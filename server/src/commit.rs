@@ -11,6 +11,7 @@
 
 mod file;
 mod reader;
+mod sql;
 mod writer;
 
 use std::thread::JoinHandle;
@@ -19,6 +20,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use file::DatabaseFile;
+pub(crate) use sql::rows;
 
 /// Jobs that may wait, of each kind; callers beyond that wait for a place.
 const QUEUE_LEN_MAX: usize = 1024;

@@ -203,6 +203,16 @@ impl Store {
         context.digest()
     }
 
+    /// Returns once what was made or destroyed on the token is durable.
+    ///
+    /// # Errors
+    /// The token's files cannot be forced to disk.
+    pub async fn sync_token(&self) -> Result<(), KeyError> {
+        let force = self.force_token.clone();
+        let forced = tokio::task::spawn_blocking(move || force()).await;
+        forced.map_err(|error| KeyError::Misconfigured(error.to_string()))?
+    }
+
     /// Runs work that goes on beside the requests and ends with the store.
     pub fn run_beside(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut beside = self.beside();

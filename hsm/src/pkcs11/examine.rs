@@ -10,7 +10,7 @@ use super::{Failure, OpenToken, TokenKeys, generate, module, trial};
 use crate::doctor::{DoctorPlan, DoctorReport, Latency, RungFinding};
 use crate::provider::MasterKeyId;
 use crate::rung::Rung;
-use cryptoki::context::Pkcs11;
+use cryptoki::context::{Info, Pkcs11};
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
@@ -44,8 +44,8 @@ fn load(wanted: &OpenToken, report: &mut DoctorReport) -> Option<Pkcs11> {
     match module::load(&wanted.module) {
         Ok(library) => {
             let told = library.get_library_info().map(|info| {
-                let (version, standard) = (info.library_version(), info.cryptoki_version());
-                let name = [info.manufacturer_id(), info.library_description()].join(" ");
+                let (version, standard) = (Info::library_version(&info), info.cryptoki_version());
+                let name = [info.manufacturer_id(), Info::library_description(&info)].join(" ");
                 format!("{} {version} (PKCS#11 {standard})", name.trim())
             });
             let name = told.unwrap_or_else(|error| format!("the module tells nothing of itself: {}", describe(&error)));

@@ -20,7 +20,7 @@ use super::{
     BucketRow, Catalog, Condemnation, Condemned, Expect, Generation, ListQuery, Listed, PartRow, SessionRow,
     SessionState, UploadMarker, UploadRow, VersionRow,
 };
-use crate::commit::{Database, DatabaseError, DatabaseFile};
+use crate::commit::{Database, DatabaseError, DatabaseFile, rows};
 use crate::error::CatalogError;
 use crate::id::{BucketId, SessionId, StoreId, WriteId};
 
@@ -249,22 +249,6 @@ impl From<rusqlite::Error> for CatalogError {
     fn from(error: rusqlite::Error) -> Self {
         DatabaseError::from(error).into()
     }
-}
-
-/// Every row of a query, read by `read`.
-fn rows<T>(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl Params,
-    read: impl Fn(&Row<'_>) -> Result<T, CatalogError>,
-) -> Result<Vec<T>, CatalogError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(parameters)?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        all.push(read(row)?);
-    }
-    Ok(all)
 }
 
 /// The one row of a query, if there is one.

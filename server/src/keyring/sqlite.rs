@@ -107,7 +107,7 @@ impl Keyring for SqliteKeyring {
         self.database
             .read(|connection| {
                 let mut rows = rows(connection, "SELECT store, store_key FROM identity", [], |row| {
-                    Ok(KeyringIdentity {
+                    Ok::<_, KeyringError>(KeyringIdentity {
                         store: StoreId::from_bytes(field(row, 0)?),
                         store_key: KeyId::from_bytes(field(row, 1)?),
                     })
@@ -156,7 +156,7 @@ impl Keyring for SqliteKeyring {
         );
         self.database
             .read(move |connection| {
-                let read = |row: &Row<'_>| Ok((key_row(row)?, state_if_any(row, KEY_COLUMN_COUNT)?));
+                let read = |row: &Row<'_>| Ok::<_, KeyringError>((key_row(row)?, state_if_any(row, KEY_COLUMN_COUNT)?));
                 Ok(rows(connection, &sql, [id.as_bytes()], read)?.pop())
             })
             .await

@@ -75,7 +75,7 @@ async fn new_version(store: &Store, alias: &Alias, rows: &[MasterKeyRow]) -> Res
     let seen = on_token.iter().map(|key| key.version);
     let version = Version(known.chain(seen).max().map_or(1, |version| version.0 + 1));
     let created = store.masters.create_master_key(alias, version).await?;
-    (store.force_token)()?;
+    store.sync_token().await?;
     let id = created.id;
     match take_up(store, created, rows).await {
         // Only what we made ourselves is destroyed, by its own name.

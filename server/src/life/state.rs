@@ -87,7 +87,7 @@ pub async fn destroy(store: &Store, name: &MasterKeyName) -> Result<MasterKeyRow
         }
     }
     store.masters.forget(&row.id);
-    (store.force_token)()?;
+    store.sync_token().await?;
     Ok(row)
 }
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Params, Row};
 use strongroom_engine::{ContextDigest, KeyId, Kind};
 use strongroom_hsm::{Alias, MasterKeyId, Version, WrappedKey};
 
+pub(super) use crate::commit::rows;
 use crate::error::KeyringError;
 use crate::id::SessionId;
 use crate::keyring::{AliasRow, KeyRow, MasterKeyRow, MasterKeyState, Tally, Wrapped};
@@ -134,21 +135,6 @@ fn kind(number: u8) -> Result<Kind, KeyringError> {
         .into_iter()
         .find(|kind| *kind as u8 == number)
         .ok_or_else(|| KeyringError::Damaged(format!("a wrapped key has kind {number}")))
-}
-
-pub(super) fn rows<T>(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl Params,
-    read: impl Fn(&Row<'_>) -> Result<T, KeyringError>,
-) -> Result<Vec<T>, KeyringError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(parameters)?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        all.push(read(row)?);
-    }
-    Ok(all)
 }
 
 pub(super) fn change(connection: &Connection, sql: &str, parameters: impl Params) -> Result<(), KeyringError> {
