@@ -22,7 +22,7 @@ const LISTEN: &str = "127.0.0.1:9000";
 /// Where the keys are.
 #[derive(Args)]
 pub(super) struct StoreArgs {
-    /// Configuration file (TOML): places, listen, log, masters; see docs/hsm.md. Options given here come before it.
+    /// Configuration file (TOML): places, listen, log, key-cache, masters; see docs/hsm.md. Options given here come before it.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Make and use a SoftHSM token of our own: for development, not for secrets.
@@ -121,6 +121,7 @@ impl StoreArgs {
             listen: file.listen.clone().unwrap_or_else(|| LISTEN.to_owned()),
             places,
             masters,
+            use_of_keys: file.use_of_keys(),
             may_found: self.dev || self.init,
             accept_moved_token: self.accept_moved_token,
         })

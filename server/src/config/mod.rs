@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use strongroom_hsm::ProviderSettings;
 
+use crate::key::KeyUseConfig;
+
 pub use file::{ConfigError, ConfigFile};
 
 /// The label of the token that `--dev` makes.
@@ -22,6 +24,8 @@ pub struct ServeConfig {
     pub places: Places,
     /// Where the master keys are.
     pub masters: MastersConfig,
+    /// How keys are used, and where that is told.
+    pub use_of_keys: KeyUseConfig,
     /// Whether a store may be founded where there is none.
     pub may_found: bool,
     /// Whether the master keys may be found on another token than the one they were made on; it is remembered instead.
