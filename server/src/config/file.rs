@@ -13,6 +13,7 @@ use toml::{Spanned, Value};
 
 use super::Places;
 use crate::key::KeyUseConfig;
+use crate::http::TlsFiles;
 use crate::log::Directives;
 
 /// Why a configuration file is not used.
@@ -45,6 +46,8 @@ pub struct ConfigFile {
     pub listen: Option<String>,
     /// What to log.
     pub log: Option<Directives>,
+    /// The certificate.
+    pub tls: Option<TlsFiles>,
     /// Where the master keys are.
     pub masters: Vec<ProviderSettings>,
     places: PlacesTable,
@@ -60,6 +63,7 @@ struct Document {
     places: PlacesTable,
     #[serde(default, rename = "key-cache")]
     key_cache: KeyCacheTable,
+    tls: Option<TlsTable>,
     #[serde(default)]
     masters: Vec<Spanned<BTreeMap<String, Spanned<Value>>>>,
 }
@@ -83,6 +87,13 @@ struct KeyCacheTable {
     seconds: Option<u64>,
     uses: Option<u64>,
     offline_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 impl ConfigFile {
@@ -150,6 +161,8 @@ impl ConfigFile {
         for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
+        let tls =
+            document.tls.map(|TlsTable { cert, key }| TlsFiles { cert: folder.join(cert), key: folder.join(key) });
         let mut masters: Vec<ProviderSettings> = Vec::new();
         for table in document.masters {
             let at = table.span().start;
@@ -159,8 +172,8 @@ impl ConfigFile {
             }
             masters.push(settings);
         }
-        let key_cache = document.key_cache;
-        Ok(Self { listen: document.listen, log: log.transpose()?, masters, places, key_cache })
+        let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
+        Ok(Self { listen, log, tls, masters, places, key_cache })
     }
 }
 
@@ -269,6 +282,10 @@ audit-log = "audit.jsonl"
 entries = 0
 offline-seconds = 86_400
 
+[tls]
+cert = "cert.pem"
+key = "/k/key.pem"
+
 [[masters]]
 name = "hsm"
 kind = "pkcs11"
@@ -308,6 +325,9 @@ passphrase-file = "/p"
         assert_eq!(audit_log.as_deref(), Some(Path::new("/etc/strongroom/audit.jsonl")));
         let told = CacheLimits { entries_max: 0, offline_lifetime: Duration::from_secs(86_400), ..Default::default() };
         assert_eq!(cache, told);
+        let tls = file.tls.as_ref().unwrap();
+        assert_eq!(tls.cert, Path::new("/etc/strongroom/cert.pem"));
+        assert_eq!(tls.key, Path::new("/k/key.pem"));
         let [hsm, laptop] = file.masters.as_slice() else { panic!("two") };
         assert_eq!(hsm.aliases, ["default", "team/a"].map(|name| Alias::new(name).unwrap()));
         for (option, value) in [
@@ -331,12 +351,13 @@ passphrase-file = "/p"
             ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "8"),
             ("entries = 0", "entries = \"secret-77\"", "11"),
             ("offline-seconds", "offline-minutes", "12"),
-            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "16"),
-            ("workers = 3", "pin = \"secret-77\"", "22"),
-            ("label = \"store\"", "label = {a = {b = 1}}", "19"),
-            ("\"default\", \"team/a\"", "\"secret 77\"", "17"),
-            ("name = \"laptop\"", "name = \"hsm\"", "26"),
-            ("file = \"keys\"", "file = \"secret-77", "30"),
+            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "20"),
+            ("workers = 3", "pin = \"secret-77\"", "26"),
+            ("label = \"store\"", "label = {a = {b = 1}}", "23"),
+            ("\"default\", \"team/a\"", "\"secret 77\"", "21"),
+            ("name = \"laptop\"", "name = \"hsm\"", "30"),
+            ("file = \"keys\"", "file = \"secret-77", "34"),
+            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "16"),
             ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
         ] {
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();

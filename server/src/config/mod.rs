@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use strongroom_hsm::ProviderSettings;
 
 use crate::key::KeyUseConfig;
+use crate::http::TlsFiles;
 
 pub use file::{ConfigError, ConfigFile};
 
@@ -20,6 +21,8 @@ pub const DEV_TOKEN_LABEL: &str = "strongroom";
 pub struct ServeConfig {
     /// `host:port`.
     pub listen: String,
+    /// The certificate; nothing: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Where everything lies.
     pub places: Places,
     /// Where the master keys are.
