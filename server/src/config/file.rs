@@ -12,8 +12,8 @@ use strongroom_hsm::{Alias, CacheLimits, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
 
 use super::Places;
-use crate::key::KeyUseConfig;
 use crate::http::TlsFiles;
+use crate::key::KeyUseConfig;
 use crate::log::Directives;
 
 /// Why a configuration file is not used.

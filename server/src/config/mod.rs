@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use strongroom_hsm::ProviderSettings;
 
-use crate::key::KeyUseConfig;
 use crate::http::TlsFiles;
+use crate::key::KeyUseConfig;
 
 pub use file::{ConfigError, ConfigFile};
 
