@@ -120,6 +120,7 @@ pub async fn open(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Op
         force_token: masters.force_token,
         audit: open_audit_log(config, use_of_keys)?,
         clock: Arc::new(SystemClock),
+        new_buckets_take_sse_c: use_of_keys.new_buckets_take_sse_c,
     };
     if !existing.catalog {
         let master = match parts.keyring.master_keys().await?.into_iter().next() {

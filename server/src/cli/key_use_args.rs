@@ -42,6 +42,10 @@ pub(super) struct KeyUseArgs {
     /// While the HSM is away, a data key is used so long, and as often as it is needed.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
     offline_seconds: u64,
+    /// New buckets take writes with customers' keys (SSE-C). Without it they block them, as S3 does, until
+    /// PutBucketEncryption says otherwise.
+    #[arg(long)]
+    new_buckets_take_sse_c: bool,
 }
 
 impl KeyUseArgs {
@@ -53,6 +57,7 @@ impl KeyUseArgs {
             uses_max: self.key_cache_uses,
             offline_lifetime: Duration::from_secs(self.offline_seconds),
         };
-        Ok(KeyUseConfig { cache, ..self.audit.config()? })
+        let new_buckets_take_sse_c = self.new_buckets_take_sse_c;
+        Ok(KeyUseConfig { cache, new_buckets_take_sse_c, ..self.audit.config()? })
     }
 }
