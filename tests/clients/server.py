@@ -10,6 +10,7 @@ import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -56,11 +57,14 @@ class Server:
         environment: dict[str, str] | None = None,
         options: tuple[str, ...] = ("--dev",),
         arguments: tuple[str, ...] = (),
+        authority: Path | None = None,
     ):
         self.data = Path(data)
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.address}"
+        # The certificate of whoever signed the server's own: it speaks TLS then, and its clients check it.
+        self.authority = authority
+        self.url = f"{'https' if authority else 'http'}://{self.address}"
         self.log_path = self.data.parent / f"{self.data.name}.log"
         self.process: subprocess.Popen | None = None
         self._wrapper = wrapper
@@ -90,9 +94,15 @@ class Server:
             raise AssertionError(f"serve ended with {self.process.returncode} before it was ready:\n{self.log_tail()}")
         return self.health("ready") == 200
 
+    def connection(self) -> http.client.HTTPConnection:
+        if self.authority is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        context = ssl.create_default_context(cafile=str(self.authority))
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context)
+
     def health(self, which: str) -> int | None:
         """Status of a health endpoint, None where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = self.connection()
         try:
             connection.request("GET", f"/-/health/{which}")
             return connection.getresponse().status
@@ -103,7 +113,7 @@ class Server:
 
     def trouble(self) -> str | None:
         """Why it is not ready: the answer of the health endpoint; None while it is ready."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = self.connection()
         try:
             connection.request("GET", "/-/health/ready")
             answer = connection.getresponse()
@@ -185,6 +195,7 @@ class Server:
         return boto3.session.Session().client(
             "s3",
             endpoint_url=self.url,
+            verify=str(self.authority) if self.authority else None,
             region_name=REGION,
             aws_access_key_id=access_key or own.access_key,
             aws_secret_access_key=secret_key or own.secret_key,
@@ -214,8 +225,9 @@ class Server:
             "AWS_PAGER": "",
             "LC_ALL": "C.UTF-8",
         }
+        trusted = ["--ca-bundle", str(self.authority)] if self.authority else []
         done = subprocess.run(
-            [str(program), "--endpoint-url", self.url, *map(str, arguments)],
+            [str(program), "--endpoint-url", self.url, *trusted, *map(str, arguments)],
             env=environment,
             capture_output=True,
             text=True,

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -16,7 +16,7 @@ use super::key_use_args::KeyUseArgs;
 use super::store_args::StoreArgs;
 use crate::admin::AdminSocket;
 use crate::config::{MastersConfig, ServeConfig};
-use crate::http::{self, Limits};
+use crate::http::{self, Limits, Tls, TlsFiles};
 use crate::key::KeyUseConfig;
 use crate::log;
 use crate::readiness::StoreReadiness;
@@ -38,6 +38,13 @@ pub(super) struct Serve {
     /// Address and port to listen on [default: 127.0.0.1:9000].
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Serve over TLS, and only so, with this certificate: PEM, the server's own first. It and its key are read again
+    /// when they change, and upon SIGHUP.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key: PEM, readable by its owner only.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or directives for parts of the program [default: info].
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG")]
     log: Option<log::Directives>,
@@ -47,6 +54,7 @@ const EXAMPLES: &str = "\
 Examples:
   strongroom serve --dev
   strongroom serve --dev --data /var/tmp/store --listen 127.0.0.1:9100
+  strongroom serve --dev --tls-cert cert.pem --tls-key key.pem
   strongroom serve --config /etc/strongroom/strongroom.toml
   strongroom serve --data ~/store --init --keyfile ~/store/keys --passphrase-file ~/store/passphrase
   strongroom serve --data /srv/strongroom --listen 10.0.0.5:9000 --init \\
@@ -58,6 +66,9 @@ impl Serve {
         let (mut config, log) = self.store.config()?;
         if let Some(listen) = self.listen {
             config.listen = listen;
+        }
+        if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
+            config.tls = Some(TlsFiles { cert: std::path::absolute(cert)?, key: std::path::absolute(key)? });
         }
         log::start(&self.log.or(log).unwrap_or_default())?;
         // A path that this processor lacks is told now, and not by the first request.
@@ -72,6 +83,7 @@ impl Serve {
 
 async fn serve(config: ServeConfig, use_of_keys: KeyUseConfig) -> Result<(), Failure> {
     let stop = stop_signal()?;
+    let tls = config.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
     // The port before the store: a second server is told so before it touches anything.
     let listener = TcpListener::bind(&config.listen)
         .await
@@ -82,13 +94,16 @@ async fn serve(config: ServeConfig, use_of_keys: KeyUseConfig) -> Result<(), Fai
         Ok(socket) => store.run_beside(socket.serve(Arc::downgrade(store))),
         Err(error) => tracing::warn!(%error, "no administration while this server runs: its socket cannot be made"),
     }
+    if let Some(tls) = &tls {
+        store.run_beside(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
+    }
     let guard = Guard::new(crate::s3::service(store.clone()), store.clock.clone());
     let readiness = Arc::new(StoreReadiness::new(store.clone(), config.places.blobs.clone()));
-    tracing::info!(%address, data = %config.places.data.display(), "serving");
+    tracing::info!(%address, tls = tls.is_some(), data = %config.places.data.display(), "serving");
     if matches!(config.masters, MastersConfig::Dev) {
-        show_how_to_use(address, &credentials.path());
+        show_how_to_use(address, tls.is_some(), &credentials.path());
     }
-    if !http::serve(listener, guard, readiness, Limits::default(), stop).await {
+    if !http::serve(listener, tls, guard, readiness, Limits::default(), stop).await {
         tracing::warn!("requests that had not finished were cut off");
     }
     store.close().await;
@@ -111,10 +126,11 @@ fn stop_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
 }
 
 /// Lines to paste into a shell that upload and download a file with the AWS CLI.
-fn show_how_to_use(address: SocketAddr, credentials: &Path) {
+fn show_how_to_use(address: SocketAddr, has_tls: bool, credentials: &Path) {
     let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
     let host = if address.is_ipv6() && !address.ip().is_unspecified() { format!("[{host}]") } else { host };
-    let (url, file) = (format!("http://{host}:{}", address.port()), quoted(&credentials.display().to_string()));
+    let scheme = if has_tls { "https" } else { "http" };
+    let (url, file) = (format!("{scheme}://{host}:{}", address.port()), quoted(&credentials.display().to_string()));
     let text = format!(
         "Strongroom serves {url}. To store a file and fetch it again, paste:\n\n\
          export AWS_SHARED_CREDENTIALS_FILE={file} AWS_PROFILE=default AWS_DEFAULT_REGION=us-east-1\n\

@@ -22,7 +22,7 @@ const LISTEN: &str = "127.0.0.1:9000";
 /// Where the keys are.
 #[derive(Args)]
 pub(super) struct StoreArgs {
-    /// Configuration file (TOML): places, listen, log, masters; see docs/hsm.md. Options given here come before it.
+    /// Configuration file (TOML): places, listen, tls, log, masters; see docs/hsm.md. Options given here come before it.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Make and use a SoftHSM token of our own: for development, not for secrets.
@@ -119,6 +119,7 @@ impl StoreArgs {
         };
         Ok(ServeConfig {
             listen: file.listen.clone().unwrap_or_else(|| LISTEN.to_owned()),
+            tls: file.tls.clone(),
             places,
             masters,
             may_found: self.dev || self.init,

@@ -11,6 +11,7 @@ use strongroom_hsm::{Alias, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
 
 use super::Places;
+use crate::http::TlsFiles;
 use crate::log::Directives;
 
 /// Why a configuration file is not used.
@@ -43,6 +44,8 @@ pub struct ConfigFile {
     pub listen: Option<String>,
     /// What to log.
     pub log: Option<Directives>,
+    /// The certificate.
+    pub tls: Option<TlsFiles>,
     /// Where the master keys are.
     pub masters: Vec<ProviderSettings>,
     places: PlacesTable,
@@ -55,6 +58,7 @@ struct Document {
     log: Option<Spanned<String>>,
     #[serde(default)]
     places: PlacesTable,
+    tls: Option<TlsTable>,
     #[serde(default)]
     masters: Vec<Spanned<BTreeMap<String, Spanned<Value>>>>,
 }
@@ -67,6 +71,13 @@ struct PlacesTable {
     catalog: Option<PathBuf>,
     keyring: Option<PathBuf>,
     token: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 impl ConfigFile {
@@ -120,6 +131,8 @@ impl ConfigFile {
         for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
+        let tls =
+            document.tls.map(|TlsTable { cert, key }| TlsFiles { cert: folder.join(cert), key: folder.join(key) });
         let mut masters: Vec<ProviderSettings> = Vec::new();
         for table in document.masters {
             let at = table.span().start;
@@ -129,7 +142,7 @@ impl ConfigFile {
             }
             masters.push(settings);
         }
-        Ok(Self { listen: document.listen, log: log.transpose()?, masters, places })
+        Ok(Self { listen: document.listen, log: log.transpose()?, tls, masters, places })
     }
 }
 
@@ -225,6 +238,10 @@ log = "warn"
 data = "/srv/strongroom"
 keyring = "ring/keyring.sqlite"
 
+[tls]
+cert = "cert.pem"
+key = "/k/key.pem"
+
 [[masters]]
 name = "hsm"
 kind = "pkcs11"
@@ -260,6 +277,9 @@ passphrase-file = "/p"
         file.place(&mut places);
         assert_eq!(places.keyring, Path::new("/etc/strongroom/ring/keyring.sqlite"));
         assert_eq!(places.blobs, Path::new("/srv/strongroom/blobs"));
+        let tls = file.tls.as_ref().unwrap();
+        assert_eq!(tls.cert, Path::new("/etc/strongroom/cert.pem"));
+        assert_eq!(tls.key, Path::new("/k/key.pem"));
         let [hsm, laptop] = file.masters.as_slice() else { panic!("two") };
         assert_eq!(hsm.aliases, ["default", "team/a"].map(|name| Alias::new(name).unwrap()));
         for (option, value) in [
@@ -280,12 +300,13 @@ passphrase-file = "/p"
             ("listen =", "lisen =", "2"),
             ("[places]", "[place]", "5"),
             ("keyring =", "keyrings =", "7"),
-            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "11"),
-            ("workers = 3", "pin = \"secret-77\"", "17"),
-            ("label = \"store\"", "label = {a = {b = 1}}", "14"),
-            ("\"default\", \"team/a\"", "\"secret 77\"", "12"),
-            ("name = \"laptop\"", "name = \"hsm\"", "21"),
-            ("file = \"keys\"", "file = \"secret-77", "25"),
+            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "15"),
+            ("workers = 3", "pin = \"secret-77\"", "21"),
+            ("label = \"store\"", "label = {a = {b = 1}}", "18"),
+            ("\"default\", \"team/a\"", "\"secret 77\"", "16"),
+            ("name = \"laptop\"", "name = \"hsm\"", "25"),
+            ("file = \"keys\"", "file = \"secret-77", "29"),
+            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "11"),
             ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
         ] {
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use strongroom_hsm::ProviderSettings;
 
+use crate::http::TlsFiles;
+
 pub use file::{ConfigError, ConfigFile};
 
 /// The label of the token that `--dev` makes.
@@ -18,6 +20,8 @@ pub const DEV_TOKEN_LABEL: &str = "strongroom";
 pub struct ServeConfig {
     /// `host:port`.
     pub listen: String,
+    /// The certificate; nothing: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Where everything lies.
     pub places: Places,
     /// Where the master keys are.

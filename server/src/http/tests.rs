@@ -52,13 +52,17 @@ struct Running {
 }
 
 async fn start(limits: Limits) -> Running {
+    start_with(None, limits).await
+}
+
+async fn start_with(tls: Option<Arc<Tls>>, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let gate = Arc::new(tokio::sync::Notify::new());
     let told = Arc::new(Told(Mutex::default()));
     let (stop, stopped) = oneshot::channel();
     let (service, readiness) = (Slow(Arc::clone(&gate)), Arc::clone(&told));
-    let served = tokio::spawn(serve(listener, service, readiness, limits, async { drop(stopped.await) }));
+    let served = tokio::spawn(serve(listener, tls, service, readiness, limits, async { drop(stopped.await) }));
     Running { address, gate, told, stop, served }
 }
 
@@ -164,4 +168,34 @@ async fn continue_is_said_only_when_the_body_is_asked_for() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 100");
+}
+
+/// TLS with no certificate: enough for a client that never says anything.
+async fn start_tls(limits: Limits) -> Running {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let resolver = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
+    let tls = Tls::of(builder.with_no_client_auth().with_cert_resolver(resolver));
+    start_with(Some(Arc::new(tls)), limits).await
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_hung_up_on() {
+    let running = start_tls(Limits { head: Duration::from_millis(50), ..Limits::default() }).await;
+    assert_eq!(say(running.address, "").await, "");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_holds_up_neither_the_next_connection_nor_the_end() {
+    let running = start_tls(Limits { head: Duration::from_secs(3_600), ..Limits::default() }).await;
+    let silent = TcpStream::connect(running.address).await.unwrap();
+    // Answered (with an alert) while the other is still silent.
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "plain HTTP is not served");
+    running.stop.send(()).unwrap();
+    assert!(running.served.await.unwrap());
+    drop(silent);
 }
