@@ -8,6 +8,7 @@
 //! HTTP, and reaches blob store, keyring, catalog, master keys and clock through traits only.
 
 pub mod admin;
+pub mod arn;
 pub mod audit;
 pub mod blob;
 mod bridge;

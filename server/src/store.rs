@@ -38,6 +38,8 @@ pub struct StoreParts {
     pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
+    /// Whether a new bucket takes writes with customers' keys, until its configuration says otherwise.
+    pub new_buckets_take_sse_c: bool,
 }
 
 /// An open store.
@@ -60,6 +62,8 @@ pub struct Store {
     pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
+    /// Whether a new bucket takes writes with customers' keys, until its configuration says otherwise.
+    pub new_buckets_take_sse_c: bool,
     /// Makes, wraps and opens keys.
     pub keys: Arc<Keys>,
     /// Removes what no row names.
@@ -113,7 +117,7 @@ impl Store {
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
     pub async fn open(parts: StoreParts, cache: CacheLimits, alone: bool) -> Result<Arc<Self>, OpError> {
-        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock } = parts;
+        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock, new_buckets_take_sse_c } = parts;
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
         match catalog.store().await? {
             Some(store) if store == identity.store => {}
@@ -143,6 +147,7 @@ impl Store {
             force_token,
             audit,
             clock,
+            new_buckets_take_sse_c,
             keys,
             remover,
             beside,

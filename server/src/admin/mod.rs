@@ -16,6 +16,7 @@ use strongroom_hsm::Alias;
 
 use crate::audit::{Administration, Who, on_behalf_of};
 use crate::life::{self, LifeError, MasterKeyName, OnProgress, Progress, RewrapOptions, VerifyOptions};
+use crate::ops;
 use crate::store::Store;
 
 pub use client::{Admin, AdminError};
@@ -107,6 +108,13 @@ pub enum Command {
         /// The object; nothing: the bucket.
         key: Option<String>,
     },
+    /// Stores what asks for no encryption in plaintext, or encrypts it again.
+    SetBucketPlaintext {
+        /// The bucket.
+        bucket: String,
+        /// Whether in plaintext.
+        plaintext: bool,
+    },
 }
 
 /// What is heard of a command.
@@ -147,6 +155,10 @@ async fn perform(store: &Arc<Store>, command: Command, on_progress: OnProgress<'
             serde_json::json!({ "backup": to })
         }
         Command::Invalidate { bucket, key } => json(&life::invalidate(store, &bucket, key.as_deref()).await?),
+        Command::SetBucketPlaintext { bucket, plaintext } => {
+            ops::bucket::set_plaintext(store, &bucket, plaintext).await?;
+            serde_json::json!({ "bucket": bucket, "encryption": if plaintext { "none" } else { "AES256" } })
+        }
     };
     Ok(done)
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command. A failure is one line on standard error, and an exit code: 2 for a command
 //! that was not understood, 130 for one that a signal ended, 1 for one that did not work.
 
+mod buckets;
 mod file_job;
 mod hsm;
 mod hsm_worker;
@@ -31,6 +32,7 @@ enum Command {
     Seal(Box<seal::Seal>),
     Open(Box<open::Open>),
     Keys(Box<keys::Keys>),
+    Buckets(Box<buckets::Buckets>),
     Hsm(Box<hsm::Hsm>),
     /// The process that holds the HSM module. The server starts it.
     #[command(hide = true)]
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Seal(seal) => seal.run(),
         Command::Open(open) => open.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Buckets(buckets) => buckets.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
     match ended {

@@ -1,12 +1,13 @@
 //! Buckets: made with a catalog key of their own, configured under it, and removed with it.
 
 use crate::catalog::BucketRow;
+use crate::catalog::encryption::{DefaultAlgorithm, DefaultEncryption};
 use crate::catalog::record::{BucketConfig, Place};
 use crate::error::{CatalogError, OpError};
 use crate::id::BucketId;
 use crate::ops::OpenBucket;
 use crate::ops::put::{Made, erase_displaced};
-use crate::policy;
+use crate::policy::encryption as policy;
 use crate::store::Store;
 
 /// Makes a bucket.
@@ -22,7 +23,8 @@ pub async fn create(store: &Store, name: &str) -> Result<(), OpError> {
     let (records, key_row) = store.keys.fresh_record_key(name, id).await?;
     let made = Made { blobs: vec![], keys: vec![key_row.id] };
     let outcome = async {
-        let config = records.seal(Place::Config, &BucketConfig::default())?;
+        let config = BucketConfig { blocks_sse_c: !store.new_buckets_take_sse_c, ..BucketConfig::default() };
+        let config = records.seal(Place::Config, &config)?;
         let kept = store.keyring.keep(key_row).await?;
         let row = BucketRow { name: name.to_owned(), id, created_ms, catalog_key: kept.id(), config, generation: 0 };
         store.catalog.create_bucket(store.session, row).await.map_err(|error| match error {
@@ -65,6 +67,18 @@ pub async fn delete(store: &Store, name: &str) -> Result<(), OpError> {
 /// [`OpError::NoSuchBucket`]; [`OpError::Damaged`] if it does not open.
 pub async fn config(store: &Store, name: &str) -> Result<BucketConfig, OpError> {
     policy::config(&OpenBucket::open(store, name).await?)
+}
+
+/// Sets a bucket to plaintext, or to SSE-S3.
+///
+/// # Errors
+/// As [`configure`].
+pub async fn set_plaintext(store: &Store, name: &str, plaintext: bool) -> Result<(), OpError> {
+    let algorithm = if plaintext { DefaultAlgorithm::Plaintext } else { DefaultAlgorithm::SseS3 };
+    let default = DefaultEncryption { algorithm, ..DefaultEncryption::default() };
+    configure(store, name, |config| config.default_encryption = default).await?;
+    tracing::warn!(bucket = name, plaintext, "the default encryption of a bucket was set by an administrator");
+    Ok(())
 }
 
 /// Changes a bucket's configuration.

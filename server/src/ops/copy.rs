@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::catalog::record::Description;
 use crate::error::OpError;
+use crate::key::CustomerKey;
 use crate::ops::BODY_LEN_MAX;
 use crate::ops::condition::Conditions;
 use crate::ops::digest::Algorithm;
 use crate::ops::get::{GetRequest, Wanted, source};
 use crate::ops::put::{PutRequest, Written, put};
-use crate::policy;
+use crate::policy::encryption::Asked;
 use crate::store::Store;
 
 /// From where to where, and what changes on the way.
@@ -20,6 +21,8 @@ pub struct CopyRequest {
     pub source_key: String,
     /// On the source.
     pub source_conditions: Conditions,
+    /// Of the source, where it needs one.
+    pub source_customer_key: Option<CustomerKey>,
     /// Name of the target's bucket.
     pub bucket: String,
     /// The target's key.
@@ -33,7 +36,7 @@ pub struct CopyRequest {
     /// Redirect of the target, where the description is copied.
     pub website_redirect: Option<String>,
     /// As asked for; without, the target bucket's default.
-    pub encryption: policy::Asked,
+    pub encryption: Asked,
     /// The checksum to take; `None` takes the source's.
     pub algorithm: Option<Algorithm>,
 }
@@ -60,6 +63,7 @@ pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, O
         key: request.source_key,
         wanted: Wanted::Whole,
         conditions: request.source_conditions,
+        customer_key: request.source_customer_key,
     };
     let (head, plaintext) = source(store, &read).await?;
     if head.record.plain_len > BODY_LEN_MAX {
@@ -85,6 +89,7 @@ pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, O
         encryption: request.encryption,
         conditions: request.conditions,
         algorithms,
+        takes_md5: false,
         plain_len: Some(head.record.plain_len),
     };
     let expected = head.record.plain_len;

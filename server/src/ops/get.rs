@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use strongroom_engine::DataKey;
 
 use crate::blob::BlobName;
 use crate::bridge;
-use crate::catalog::record::{Body, CommitmentBytes, ObjectRecord, PartRecord, Place, part_table_digest};
+use crate::catalog::record::{Body, ObjectRecord, PartRecord, Place, StreamRecord, part_table_digest};
 use crate::error::OpError;
+use crate::key::{CustomerKey, DataKeys};
 use crate::ops::condition::{Conditions, Failed};
 use crate::ops::digest::Checksum;
 use crate::ops::{OpenBucket, Version, check_key};
@@ -39,6 +39,8 @@ pub struct GetRequest {
     pub wanted: Wanted,
     /// On the current version.
     pub conditions: Conditions,
+    /// For an object that a customer's key protects.
+    pub customer_key: Option<CustomerKey>,
 }
 
 /// What is answered about an object before its bytes.
@@ -80,13 +82,16 @@ pub async fn get(store: &Arc<Store>, request: &GetRequest) -> Result<(Head, Plai
         let reading = store.remover.reading();
         let version = bucket.version(store, &request.key).await?.ok_or(OpError::NoSuchKey)?;
         let (head, parts) = select(store, &bucket, &version, request).await?;
-        if let Some(plaintext) = plaintext(store, &bucket.row.name, &version, parts, head.range.clone()).await? {
+        let customer = request.customer_key.as_ref();
+        if let Some(plaintext) =
+            plaintext(store, &bucket.row.name, &version, parts, head.range.clone(), customer).await?
+        {
             return Ok((head, hold_while(reading, begun(plaintext).await?)));
         }
         // The key or a blob was gone: an overwrite came between, or it is damage.
         let seen = (version.row.write_id, version.row.generation);
         if missed.replace(seen) == Some(seen) {
-            if !store.catalog.destroyed(vec![version.row.data_key]).await?.is_empty() {
+            if !store.catalog.destroyed(version.row.data_keys.clone()).await?.is_empty() {
                 return Err(OpError::KeyDestroyed);
             }
             return Err(OpError::Damaged(format!(
@@ -104,7 +109,7 @@ struct Extent {
     part_number: u16,
     start: u64,
     plain_len: u64,
-    commitment: CommitmentBytes,
+    stream: StreamRecord,
 }
 
 async fn select(
@@ -114,6 +119,7 @@ async fn select(
     request: &GetRequest,
 ) -> Result<(Head, Vec<Extent>), OpError> {
     let record = &version.record;
+    CustomerKey::check(request.customer_key.as_ref(), &record.encryption)?;
     let whole = || Head {
         record: record.clone(),
         created_ms: version.row.created_ms,
@@ -170,10 +176,10 @@ async fn extents(
     version: &Version,
 ) -> Result<(Vec<Extent>, Vec<(u16, PartRecord)>), OpError> {
     let (count, table) = match &version.record.body {
-        Body::Stream(commitment) => {
+        Body::Stream(stream) => {
             let blob = version.row.blob.ok_or_else(|| OpError::damaged("a version's row names no blob"))?;
             let plain_len = version.record.plain_len;
-            return Ok((vec![Extent { blob, part_number: 0, start: 0, plain_len, commitment: *commitment }], vec![]));
+            return Ok((vec![Extent { blob, part_number: 0, start: 0, plain_len, stream: *stream }], vec![]));
         }
         Body::Parts { count, table } => (*count as usize, *table),
     };
@@ -185,8 +191,8 @@ async fn extents(
         let mut parts = Vec::with_capacity(rows.len());
         for row in &rows {
             let part: PartRecord = records.open(Place::Part(&key, write_id, row.number), &row.record)?;
-            let (plain_len, commitment) = (part.plain_len, part.commitment);
-            extents.push(Extent { blob: row.blob, part_number: row.number, start, plain_len, commitment });
+            let (plain_len, stream) = (part.plain_len, part.stream);
+            extents.push(Extent { blob: row.blob, part_number: row.number, start, plain_len, stream });
             start += plain_len;
             parts.push((row.number, part));
         }
@@ -205,9 +211,11 @@ async fn plaintext(
     version: &Version,
     extents: Vec<Extent>,
     range: Range<u64>,
+    customer: Option<&CustomerKey>,
 ) -> Result<Option<Plaintext>, OpError> {
-    let key = store.keys.data_key(version.row.data_key, bucket, version.place()).await?;
-    let Some(key) = key else { return Ok(None) };
+    let (ids, encryption) = (&version.row.data_keys, &version.record.encryption);
+    let keys = store.keys.data_keys(ids, bucket, version.place(), encryption, customer).await?;
+    let Some(keys) = keys else { return Ok(None) };
     let end = |extent: &Extent| extent.start + extent.plain_len;
     let touched = |extent: &Extent| extent.start < range.end && end(extent) > range.start;
     let mut wanted: Vec<Extent> = extents.iter().copied().filter(touched).collect();
@@ -215,7 +223,7 @@ async fn plaintext(
     if wanted.is_empty() {
         wanted.extend(extents.first());
     }
-    let streams = Streams { store: store.clone(), key, version: version.row.clone() };
+    let streams = Streams { store: store.clone(), keys: Arc::new(keys), version: version.row.clone() };
     // The last first: it is checked before the status line too.
     if let [_, .., last] = wanted.as_slice()
         && streams.open(last).await?.is_none()
@@ -246,7 +254,7 @@ fn within(extent: &Extent, range: &Range<u64>) -> Range<u64> {
 #[derive(Clone)]
 struct Streams {
     store: Arc<Store>,
-    key: Arc<DataKey>,
+    keys: Arc<DataKeys>,
     version: crate::catalog::VersionRow,
 }
 
@@ -254,9 +262,9 @@ impl Streams {
     async fn open(&self, extent: &Extent) -> Result<Option<OpenBlob>, OpError> {
         let version = &self.version;
         let place = crate::key::ObjectPlace { bucket: version.bucket, key: &version.key, write_id: version.write_id };
-        let context = self.store.keys.stream_context(place, extent.part_number);
-        let facts = StreamFacts { plain_len: extent.plain_len, commitment: extent.commitment };
-        OpenBlob::open(self.store.blobs.as_ref(), extent.blob, &self.key, &context, &facts).await
+        let layers = self.store.keys.layers(&self.keys, place, extent.part_number);
+        let facts = StreamFacts { plain_len: extent.plain_len, stream: extent.stream };
+        OpenBlob::open(self.store.blobs.as_ref(), extent.blob, &layers, &facts).await
     }
 }
 

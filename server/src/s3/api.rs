@@ -1,6 +1,6 @@
 //! The operations of S3 that this server does: each reads its input, calls `ops` and answers.
 //!
-//! Every operation that is absent here answers NotImplemented. One that changes something runs as a task of its own,
+//! Every operation that is absent here answers NotImplemented, but for those that `authenticated` answers itself. One that changes something runs as a task of its own,
 //! so that a client that hangs up ends its body, not the clean-up.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::audit;
-use crate::catalog::record::Encryption;
+use crate::catalog::encryption::DefaultEncryption;
 use crate::error::OpError;
 use crate::ops::condition::Conditions;
 use crate::ops::{bucket, delete, multipart};
@@ -194,47 +194,16 @@ impl S3 for Api {
         answer(found.await)
     }
 
-    async fn put_bucket_encryption(
-        &self,
-        request: S3Request<PutBucketEncryptionInput>,
-    ) -> S3Result<S3Response<PutBucketEncryptionOutput>> {
-        self.uninterrupted(async move |store| {
-            headers::refuse_unsupported(&request.headers)?;
-            let input = request.input;
-            let encryption = default_encryption(&input.server_side_encryption_configuration)?;
-            bucket::configure(&store, &input.bucket, |config| config.default_encryption = Some(encryption)).await?;
-            Ok(PutBucketEncryptionOutput::default())
-        })
-        .await
-    }
-
-    async fn get_bucket_encryption(
-        &self,
-        request: S3Request<GetBucketEncryptionInput>,
-    ) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
-        let found = async {
-            headers::refuse_unsupported(&request.headers)?;
-            let config = bucket::config(&self.store, &request.input.bucket).await?;
-            let encryption = config.default_encryption.unwrap_or(Encryption::SseS3);
-            let sse_algorithm = headers::encryption_name(encryption);
-            let default = ServerSideEncryptionByDefault { kms_master_key_id: None, sse_algorithm };
-            let rule = ServerSideEncryptionRule {
-                apply_server_side_encryption_by_default: Some(default),
-                bucket_key_enabled: Some(encryption.has_bucket_key()),
-            };
-            let configuration = ServerSideEncryptionConfiguration { rules: vec![rule] };
-            Ok(GetBucketEncryptionOutput { server_side_encryption_configuration: Some(configuration) })
-        };
-        answer(found.await)
-    }
-
     async fn delete_bucket_encryption(
         &self,
         request: S3Request<DeleteBucketEncryptionInput>,
     ) -> S3Result<S3Response<DeleteBucketEncryptionOutput>> {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
-            bucket::configure(&store, &request.input.bucket, |config| config.default_encryption = None).await?;
+            bucket::configure(&store, &request.input.bucket, |config| {
+                config.default_encryption = DefaultEncryption::default()
+            })
+            .await?;
             Ok(DeleteBucketEncryptionOutput::default())
         })
         .await
@@ -313,22 +282,5 @@ fn refuse_other_region(configuration: Option<&CreateBucketConfiguration>) -> Res
     match configuration.location_constraint.as_ref().map(BucketLocationConstraint::as_str) {
         None | Some("" | REGION) => Ok(()),
         Some(_) => Err(OpError::InvalidLocation),
-    }
-}
-
-fn default_encryption(configuration: &ServerSideEncryptionConfiguration) -> Result<Encryption, OpError> {
-    let [rule] = configuration.rules.as_slice() else {
-        return Err(OpError::MalformedXml("exactly one rule must be given"));
-    };
-    let default = rule.apply_server_side_encryption_by_default.as_ref();
-    let default = default.ok_or(OpError::MalformedXml("the rule names no default encryption"))?;
-    match default.sse_algorithm.as_str() {
-        "AES256" if default.kms_master_key_id.is_some() => {
-            Err(OpError::InvalidArgument { field: "KMSMasterKeyID", why: "goes only with aws:kms".into() })
-        }
-        "AES256" if rule.bucket_key_enabled.unwrap_or(false) => Ok(Encryption::SseS3BucketKey),
-        "AES256" => Ok(Encryption::SseS3),
-        "aws:kms" | "aws:kms:dsse" => Err(OpError::NotImplemented("encryption other than SSE-S3")),
-        _ => Err(OpError::MalformedXml("the encryption algorithm is unknown")),
     }
 }

@@ -1,9 +1,9 @@
 //! A second look at requests whose signature was found right, before they are answered.
 //!
-//! Three things that the protocol library leaves out need a request that is authenticated and not yet read: headers that
-//! S3 ignores where the library refuses (a nonsense Range, a list of entity tags), the digest of an XML document, and the
-//! 206 of a HEAD of a range.
-//! Such a request goes on to a second service over the same store, which asks for no signature any more.
+//! Some things that the protocol library leaves out need a request that is authenticated and not yet read: headers that
+//! S3 ignores where the library refuses (a nonsense Range, a list of entity tags), the digest of an XML document, the 206
+//! of a HEAD of a range, and documents of which it knows only a part. Those of encryption are answered here; every other
+//! such request goes on to a second service over the same store, which asks for no signature any more.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::ops::digest::Digests;
 use crate::s3::api::Api;
 use crate::s3::checksum::Claims;
 use crate::s3::code::s3_error;
+use crate::s3::encryption_call;
 use crate::s3::headers::{SentHeaders, parse_range};
 use crate::store::Store;
 
@@ -24,12 +25,13 @@ use crate::store::Store;
 const DOCUMENT_LEN_MAX: usize = 8 << 20;
 
 pub(super) struct SecondLook {
+    store: Arc<Store>,
     answering: S3Service,
 }
 
 impl SecondLook {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { answering: S3ServiceBuilder::new(Api::new(store)).build() }
+        Self { answering: S3ServiceBuilder::new(Api::new(store.clone())).build(), store }
     }
 }
 
@@ -37,13 +39,19 @@ impl SecondLook {
 impl S3Route for SecondLook {
     fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, _: &mut http::Extensions) -> bool {
         let reads = method == Method::GET || method == Method::HEAD;
-        (reads && lenient(headers).next().is_some()) || is_document(method, uri) || heads_a_range(method, uri, headers)
+        (reads && lenient(headers).next().is_some())
+            || is_document(method, uri)
+            || heads_a_range(method, uri, headers)
+            || encryption_call::is_match(method, uri)
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let mut request = request;
         if is_document(&request.method, &request.uri) {
             request = with_checked_document(request).await?;
+        }
+        if encryption_call::is_match(&request.method, &request.uri) {
+            return encryption_call::answer(&self.store, request).await.map_err(s3_error);
         }
         let sent = SentHeaders(request.headers.clone());
         for name in lenient(&sent.0) {
@@ -104,7 +112,7 @@ async fn with_checked_document(mut request: S3Request<Body>) -> S3Result<S3Reque
     let mut body = std::mem::take(&mut request.input);
     let document = body.store_all_limited(DOCUMENT_LEN_MAX).await;
     let document = document.map_err(|_| s3_error(OpError::MalformedXml("the document cannot be read")))?;
-    let mut digests = Digests::new(&claims.algorithms());
+    let mut digests = Digests::new(&claims.algorithms(), claims.claims_md5());
     digests.update(&document);
     claims.accept()(&digests.finish()).map_err(s3_error)?;
     request.headers.insert(header::CONTENT_LENGTH, document.len().into());
@@ -112,11 +120,11 @@ async fn with_checked_document(mut request: S3Request<Body>) -> S3Result<S3Reque
     Ok(request)
 }
 
-fn parameters(uri: &Uri) -> impl Iterator<Item = &str> {
+pub(super) fn parameters(uri: &Uri) -> impl Iterator<Item = &str> {
     uri.query().unwrap_or_default().split('&')
 }
 
-fn name(parameter: &str) -> &str {
+pub(super) fn name(parameter: &str) -> &str {
     parameter.split_once('=').map_or(parameter, |(name, _)| name)
 }
 
