@@ -6,11 +6,12 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
-use super::{Command, Event, perform_for, socket};
+use super::{Administrator, Command, CommandError, Event, perform_for, socket};
+use crate::administrators::Roles;
 use crate::audit::Who;
 use crate::config::ServeConfig;
 use crate::key::KeyUseConfig;
-use crate::life::{LifeError, OnProgress};
+use crate::life::OnProgress;
 use crate::start::{self, Opened, StartError};
 
 /// Why a command was not done.
@@ -18,7 +19,7 @@ use crate::start::{self, Opened, StartError};
 pub enum AdminError {
     /// As the store says.
     #[error(transparent)]
-    Life(#[from] LifeError),
+    Command(#[from] CommandError),
     /// As the server said.
     #[error("{0}")]
     Refused(String),
@@ -63,8 +64,10 @@ impl Admin {
         match self {
             Self::Server(stream) => ask(stream, &command, on_progress).await,
             Self::Store(opened) => {
-                let uid = rustix::process::geteuid().as_raw();
-                let outcome = perform_for(&opened.store, Who::uid(uid), command, on_progress).await;
+                // Whoever opens the store has its files and the PIN: there is nobody left to refuse.
+                let who = Who::uid(rustix::process::geteuid().as_raw());
+                let administrator = Administrator { who, roles: Roles::BOTH };
+                let outcome = perform_for(&opened.store, administrator, command, on_progress).await;
                 opened.store.close().await;
                 Ok(outcome?)
             }

@@ -5,12 +5,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{Command, Event, perform_for};
+use super::{Administrator, Command, Event, perform_for};
+use crate::administrators::Roles;
 use crate::audit::Who;
 use crate::store::Store;
 
@@ -98,20 +101,35 @@ async fn attend(mut stream: UnixStream, store: Arc<Store>) -> io::Result<()> {
         let progress = events.clone();
         // A slow reader misses some of it.
         let on_progress = move |now| drop(progress.try_send(Event::Progress(now)));
-        let last = match perform_for(&store, Who::uid(peer), command, &on_progress).await {
+        let administrator = Administrator { who: Who::uid(peer), roles: Roles::BOTH };
+        let last = match perform_for(&store, administrator, command, &on_progress).await {
             Ok(done) => Event::Done(done),
             Err(error) => Event::Failed(error.to_string()),
         };
         let _ = events.send(last).await;
     });
-    while let Some(event) = heard.recv().await {
-        send(&mut stream, &event).await?;
+    while let Some(mut event) = heard.recv().await {
+        let sent = send(&mut stream, &event).await;
+        if let Event::Done(answer) = &mut event {
+            wipe(answer);
+        }
+        sent?;
     }
     Ok(())
 }
 
+/// An answer may hold the secret of a new access key.
+fn wipe(answer: &mut Value) {
+    match answer {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 async fn send(stream: &mut UnixStream, event: &Event) -> io::Result<()> {
-    let mut line = serde_json::to_vec(event)?;
+    let mut line = Zeroizing::new(serde_json::to_vec(event)?);
     line.push(b'\n');
     stream.write_all(&line).await
 }

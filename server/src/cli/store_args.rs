@@ -123,6 +123,7 @@ impl StoreArgs {
             places,
             masters,
             may_found: self.dev || self.init,
+            one_administrator: self.dev,
             accept_moved_token: self.accept_moved_token,
         })
     }

@@ -28,6 +28,8 @@ pub struct ServeConfig {
     pub masters: MastersConfig,
     /// Whether a store may be founded where there is none.
     pub may_found: bool,
+    /// Whether one person may administer both keys and data.
+    pub one_administrator: bool,
     /// Whether the master keys may be found on another token than the one they were made on; it is remembered instead.
     pub accept_moved_token: bool,
 }
