@@ -1,5 +1,7 @@
 //! Step 2: what is asked for, against what the bucket's configuration allows and mandates.
 
+pub mod language;
+
 use crate::catalog::record::{BucketConfig, Encryption, Place};
 use crate::error::OpError;
 use crate::ops::OpenBucket;

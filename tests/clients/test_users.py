@@ -118,7 +118,12 @@ def test_policies_are_kept_as_they_were_put(own_server):
     assert done(own_server, "users", "show", "alice")["policies"] == ["a-first"]
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[", '{"Version": '])
+UNKNOWN = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Actions": "s3:*", "Resource": "*"}}'
+TWICE = '{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Action": "kms:*", "Resource": "*"}}'
+FOR_BUCKETS = '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}}'
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[", '{"Version": ', "{}", UNKNOWN, TWICE, FOR_BUCKETS])
 def test_a_policy_that_cannot_be_read_is_not_put(own_server, text):
     done(own_server, "users", "create", "alice")
     refused(own_server, "users", "policy", "put", "alice", "bad", stdin=text, words=("policy",))

@@ -10,7 +10,6 @@ use super::{Administrator, Command, CommandError, Event, perform_for, socket};
 use crate::administrators::Roles;
 use crate::audit::Who;
 use crate::config::ServeConfig;
-use crate::key::KeyUseConfig;
 use crate::life::OnProgress;
 use crate::start::{self, Opened, StartError};
 
@@ -47,13 +46,13 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Start`].
-    pub async fn reach(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Self, AdminError> {
+    pub async fn reach(config: &ServeConfig) -> Result<Self, AdminError> {
         if let Ok((_folder, address)) = socket::address(&config.places.data)
             && let Ok(stream) = UnixStream::connect(address).await
         {
             return Ok(Self::Server(stream));
         }
-        Ok(Self::Store(Box::new(start::open(config, use_of_keys).await?)))
+        Ok(Self::Store(Box::new(start::open(config).await?)))
     }
 
     /// Has one command done.

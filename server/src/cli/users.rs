@@ -131,8 +131,9 @@ impl Users {
     }
 
     async fn perform(&self, command: UserCommand) -> Result<Value, Failure> {
-        let config = self.store.config_beside_server()?;
-        let admin = Admin::reach(&config, &self.audit.config()?).await?;
+        let mut config = self.store.config_beside_server()?;
+        self.audit.apply(&mut config.use_of_keys)?;
+        let admin = Admin::reach(&config).await?;
         Ok(admin.perform(Command::Users(command), &|_| {}).await?)
     }
 }

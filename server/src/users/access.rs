@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::record::{AccessKeyRecord, IdentityPolicy, Place, UserRecord, open};
+use super::record::{AccessKeyRecord, Place, UserRecord, open};
 use super::{OWNER, Users};
 use crate::catalog::{AccessKeyRow, UserRow};
 use crate::error::OpError;
 use crate::id::UserId;
+use crate::policy::language::{Policy, Principal};
 
 /// Callers remembered at most; beyond it all are forgotten and opened again as they come.
 const REMEMBERED: usize = 1024;
@@ -20,31 +21,24 @@ const REMEMBERED: usize = 1024;
 pub struct Caller {
     /// The access key.
     pub access_key: String,
+    /// The user, as policies see it.
+    pub principal: Principal,
     /// The user's name.
     pub user: String,
     /// A user made again under the same name has another.
     pub user_id: String,
-    /// Whether it is the owner of the store.
-    pub is_owner: bool,
     /// Whether it may use every master key without a policy that says so: the owner, where one administrator has both
     /// roles.
     pub uses_every_key: bool,
     /// The user's own policies, by name.
-    pub policies: Vec<IdentityPolicy>,
+    pub policies: Vec<Policy>,
 }
 
-impl Caller {
-    /// As policies name it.
-    pub fn arn(&self) -> String {
-        arn(&self.user)
-    }
-}
-
-/// As policies name a user. There is one account.
-pub fn arn(user: &str) -> String {
+/// A user, as policies see it.
+pub(super) fn principal(user: &str) -> Principal {
     match user {
-        OWNER => "arn:aws:iam::000000000000:root".to_owned(),
-        user => format!("arn:aws:iam::000000000000:user/{user}"),
+        OWNER => Principal::Owner,
+        user => Principal::User(user.to_owned()),
     }
 }
 
@@ -81,14 +75,19 @@ impl Users {
             return Ok(Arc::clone(&known.caller));
         }
         let (_, user) = self.opened(&key_row, &user_row).await?;
-        let is_owner = user_row.name == OWNER;
+        let principal = principal(&user_row.name);
+        let policies: Result<Vec<Policy>, _> =
+            user.policies.iter().map(|policy| Policy::of_user(&policy.document)).collect();
+        let policies = policies.map_err(|error| {
+            OpError::Damaged(format!("a policy of user {} is none that this version knows: {error}", user_row.name))
+        })?;
         let caller = Arc::new(Caller {
             access_key: key_row.id.clone(),
             user: user_row.name,
             user_id: UserId::from_bytes(user.id).to_string(),
-            is_owner,
-            uses_every_key: is_owner && self.owner_uses_keys,
-            policies: user.policies,
+            uses_every_key: principal == Principal::Owner && self.owner_uses_keys,
+            principal,
+            policies,
         });
         let mut remembered = self.remembered();
         if remembered.len() >= REMEMBERED {

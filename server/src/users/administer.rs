@@ -199,7 +199,7 @@ impl Users {
             });
         }
         Ok(UserReport {
-            arn: access::arn(&row.name),
+            arn: access::principal(&row.name).arn().unwrap_or_default(),
             user: row.name,
             id: UserId::from_bytes(user.id).to_string(),
             created_ms: user.created_ms,

@@ -20,10 +20,9 @@ use crate::error::{CatalogError, OpError};
 use crate::id::{SessionId, StoreId};
 use crate::key::Keys;
 
-pub use access::{Caller, arn};
+pub use access::Caller;
 pub use administer::{AccessKeyReport, UserReport};
 pub use name::{InvalidName, Name};
-pub use record::IdentityPolicy;
 
 use access::Remembered;
 

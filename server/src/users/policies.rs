@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::record::IdentityPolicy;
 use super::{Name, UserError, Users};
 use crate::administrators::Roles;
+use crate::policy::language::Policy;
 
 /// All policies of one user together, in bytes: they are read at each of its requests.
 const DOCUMENTS_LEN_MAX: usize = 20 << 10;
@@ -67,7 +68,7 @@ fn no_such_policy(user: &Name, policy: &Name) -> UserError {
 
 /// Refuses what no request could ever be held against.
 fn check(document: &str) -> Result<(), UserError> {
-    serde_json::from_str::<Value>(document).map(drop).map_err(|error| UserError::MalformedPolicy(error.to_string()))
+    Policy::of_user(document).map(drop).map_err(|error| UserError::MalformedPolicy(error.to_string()))
 }
 
 fn permit(roles: Roles, document: &str) -> Result<(), UserError> {
@@ -81,7 +82,8 @@ fn permit(roles: Roles, document: &str) -> Result<(), UserError> {
     }
 }
 
-/// Who may put a document. Only what plainly speaks of one service is left to its administrators.
+/// Who may put a document. Only what plainly speaks of one service is left to its administrators. It is read here once
+/// more, which is safe: one that names an element twice was refused, so that there is one way to read it.
 pub(super) fn roles_of(document: &str) -> Roles {
     let Ok(document) = serde_json::from_str::<Value>(document) else { return Roles::BOTH };
     let statements = many(&document["Statement"]);

@@ -22,14 +22,14 @@ pub(super) struct UserRecord {
 }
 
 /// A policy of a user.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct IdentityPolicy {
+#[derive(Clone, Encode, Decode)]
+pub(super) struct IdentityPolicy {
     /// Its name.
     #[n(0)]
-    pub name: String,
+    pub(super) name: String,
     /// JSON, as it was put.
     #[n(1)]
-    pub document: String,
+    pub(super) document: String,
 }
 
 /// An access key.
