@@ -119,7 +119,7 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         force_token: masters.force_token,
         audit: open_audit_log(config)?,
         clock: Arc::new(SystemClock),
-        owner_uses_keys: config.one_administrator,
+        owner_uses_keys: config.administrators.one_administrator,
     };
     if !existing.catalog {
         let master = match parts.keyring.master_keys().await?.into_iter().next() {

@@ -8,14 +8,18 @@ import botocore.credentials
 from server import BINARY, Server
 
 
-def run(server: Server, *arguments: str, stdin: str = "", prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """A command on the server's folder; `prefix` stands before it, to run it as somebody else."""
+def run(
+    server: Server,
+    *arguments: str,
+    stdin: str = "",
+    prefix: tuple[str, ...] = (),
+    program: str = BINARY,
+    place: tuple[str, ...] | None = None,
+) -> subprocess.CompletedProcess:
+    """A command on the server's folder, or whatever `place` says; `prefix` runs it as somebody else."""
+    place = place or ("--data", str(server.data))
     return subprocess.run(
-        [*prefix, BINARY, *map(str, arguments), "--data", str(server.data)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [*prefix, program, *map(str, arguments), *place], input=stdin, capture_output=True, text=True, timeout=120
     )
 
 
