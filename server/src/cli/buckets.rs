@@ -56,9 +56,9 @@ impl Buckets {
         let Action::Encryption { bucket, wanted } = self.action;
         let command = Command::SetBucketPlaintext { bucket, plaintext: matches!(wanted, Wanted::None) };
         let done = runtime.block_on(async {
-            let config = self.store.config_beside_server()?;
-            let admin = Admin::reach(&config, &self.audit.config()?).await?;
-            Ok::<_, Failure>(admin.perform(command, &|_| {}).await?)
+            let mut config = self.store.config_beside_server()?;
+            self.audit.apply(&mut config.use_of_keys)?;
+            Ok::<_, Failure>(Admin::reach(&config).await?.perform(command, &|_| {}).await?)
         })?;
         // Whoever closed standard output does not want to read it.
         let _ = writeln!(std::io::stdout().lock(), "{done}");
