@@ -120,6 +120,7 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         audit: open_audit_log(config)?,
         clock: Arc::new(SystemClock),
         new_buckets_take_sse_c: config.use_of_keys.new_buckets_take_sse_c,
+        owner_uses_keys: config.administrators.one_administrator,
     };
     if !existing.catalog {
         let master = match parts.keyring.master_keys().await?.into_iter().next() {
@@ -272,9 +273,8 @@ async fn first_master_key(parts: &StoreParts) -> Result<MasterKeyRow, StartError
 async fn add_pending_key(store: &Store, credentials: &CredentialsFile) -> Result<(), StartError> {
     let path = credentials.path();
     let Some(key) = credentials.pending().map_err(folder("read", &path))? else { return Ok(()) };
-    match store.add_access_key(&key.id, &key.secret).await {
-        // It came that far last time.
-        Ok(()) | Err(OpError::ConcurrentChange) => {}
+    match store.users.found(key).await {
+        Ok(()) => {}
         Err(OpError::Unavailable(reason)) => {
             tracing::warn!(reason, "the first access key is added at the next start: the HSM is away");
             return Ok(());

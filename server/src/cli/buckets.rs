@@ -58,7 +58,8 @@ impl Buckets {
         let done = runtime.block_on(async {
             let mut config = self.store.config_beside_server()?;
             self.audit.apply(&mut config.use_of_keys)?;
-            Ok::<_, Failure>(Admin::reach(&config).await?.perform(command, &|_| {}).await?)
+            let admin = Admin::reach(&config).await?;
+            Ok::<_, Failure>(admin.perform(command, &|_| {}).await?)
         })?;
         // Whoever closed standard output does not want to read it.
         let _ = writeln!(std::io::stdout().lock(), "{done}");

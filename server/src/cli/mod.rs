@@ -12,6 +12,8 @@ mod open;
 mod seal;
 mod serve;
 mod store_args;
+mod users;
+mod users_report;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ enum Command {
     Open(Box<open::Open>),
     Keys(Box<keys::Keys>),
     Buckets(Box<buckets::Buckets>),
+    Users(Box<users::Users>),
     Hsm(Box<hsm::Hsm>),
     /// The process that holds the HSM module. The server starts it.
     #[command(hide = true)]
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Open(open) => open.run(),
         Command::Keys(keys) => keys.run(),
         Command::Buckets(buckets) => buckets.run(),
+        Command::Users(users) => users.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
     match ended {

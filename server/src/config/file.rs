@@ -11,7 +11,7 @@ use serde::Deserialize;
 use strongroom_hsm::{Alias, CacheLimits, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
 
-use super::Places;
+use super::{AdministratorsConfig, LocalUser, Places};
 use crate::http::TlsFiles;
 use crate::key::KeyUseConfig;
 use crate::log::Directives;
@@ -48,11 +48,13 @@ pub struct ConfigFile {
     pub log: Option<Directives>,
     /// The certificate.
     pub tls: Option<TlsFiles>,
+    /// Who administers.
+    pub administrators: AdministratorsConfig,
     /// Where the master keys are.
     pub masters: Vec<ProviderSettings>,
     places: PlacesTable,
     key_cache: KeyCacheTable,
-    new_buckets: NewBucketsTable,
+    new_buckets_take_sse_c: bool,
 }
 
 #[derive(Deserialize)]
@@ -60,13 +62,15 @@ pub struct ConfigFile {
 struct Document {
     listen: Option<String>,
     log: Option<Spanned<String>>,
+    #[serde(default, rename = "new-buckets-take-sse-c")]
+    new_buckets_take_sse_c: bool,
     #[serde(default)]
     places: PlacesTable,
     #[serde(default, rename = "key-cache")]
     key_cache: KeyCacheTable,
-    #[serde(default, rename = "new-buckets")]
-    new_buckets: NewBucketsTable,
     tls: Option<TlsTable>,
+    #[serde(default)]
+    administrators: AdministratorsTable,
     #[serde(default)]
     masters: Vec<Spanned<BTreeMap<String, Spanned<Value>>>>,
 }
@@ -81,6 +85,8 @@ struct PlacesTable {
     token: Option<PathBuf>,
     #[serde(rename = "audit-log")]
     audit_log: Option<PathBuf>,
+    #[serde(rename = "admin-socket")]
+    admin_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -92,11 +98,13 @@ struct KeyCacheTable {
     offline_seconds: Option<u64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct NewBucketsTable {
+struct AdministratorsTable {
+    keys: Option<Vec<LocalUser>>,
+    data: Option<Vec<LocalUser>>,
     #[serde(default)]
-    take_sse_c: bool,
+    one_administrator: bool,
 }
 
 #[derive(Deserialize)]
@@ -129,12 +137,13 @@ impl ConfigFile {
 
     /// Puts the places that are told into `places`.
     pub fn place(&self, places: &mut Places) {
-        let PlacesTable { data: _, blobs, catalog, keyring, token, audit_log: _ } = &self.places;
+        let PlacesTable { data: _, blobs, catalog, keyring, token, audit_log: _, admin_socket } = &self.places;
         let told = [
             (blobs, &mut places.blobs),
             (catalog, &mut places.catalog),
             (keyring, &mut places.keyring),
             (token, &mut places.token_parent),
+            (admin_socket, &mut places.admin_socket),
         ];
         for (told, place) in told {
             if let Some(path) = told {
@@ -153,8 +162,8 @@ impl ConfigFile {
             uses_max: uses.unwrap_or(usual.uses_max),
             offline_lifetime: offline_seconds.map_or(usual.offline_lifetime, Duration::from_secs),
         };
-        let new_buckets_take_sse_c = self.new_buckets.take_sse_c;
-        KeyUseConfig { audit_log: self.places.audit_log.clone(), cache, new_buckets_take_sse_c }
+        let audit_log = self.places.audit_log.clone();
+        KeyUseConfig { audit_log, cache, new_buckets_take_sse_c: self.new_buckets_take_sse_c }
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self, Wrong> {
@@ -167,13 +176,15 @@ impl ConfigFile {
             log.into_inner().parse().map_err(|_| Wrong::new(at, "log is a level, or directives for parts"))
         });
         let mut places = document.places;
-        let PlacesTable { data, blobs, catalog, keyring, token, audit_log } = &mut places;
-        let paths = [data, blobs, catalog, keyring, token, audit_log];
+        let PlacesTable { data, blobs, catalog, keyring, token, audit_log, admin_socket } = &mut places;
+        let paths = [data, blobs, catalog, keyring, token, audit_log, admin_socket];
         for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         let tls =
             document.tls.map(|TlsTable { cert, key }| TlsFiles { cert: folder.join(cert), key: folder.join(key) });
+        let AdministratorsTable { keys, data, one_administrator } = document.administrators;
+        let administrators = AdministratorsConfig { keys, data, one_administrator };
         let mut masters: Vec<ProviderSettings> = Vec::new();
         for table in document.masters {
             let at = table.span().start;
@@ -184,7 +195,8 @@ impl ConfigFile {
             masters.push(settings);
         }
         let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
-        Ok(Self { listen, log, tls, masters, places, key_cache, new_buckets: document.new_buckets })
+        let new_buckets_take_sse_c = document.new_buckets_take_sse_c;
+        Ok(Self { listen, log, tls, administrators, masters, places, key_cache, new_buckets_take_sse_c })
     }
 }
 
@@ -283,6 +295,7 @@ mod tests {
     const WHOLE: &str = r#"
 listen = "127.0.0.1:9100"
 log = "warn"
+new-buckets-take-sse-c = true
 
 [places]
 data = "/srv/strongroom"
@@ -315,9 +328,6 @@ kind = "keyfile"
 aliases = ["other"]
 file = "keys"
 passphrase-file = "/p"
-
-[new-buckets]
-take-sse-c = true
 "#;
 
     fn parsed(text: &str) -> Result<ConfigFile, String> {
@@ -361,18 +371,18 @@ take-sse-c = true
     fn what_is_unknown_is_refused_with_its_line_and_without_its_value() {
         for (from, to, line) in [
             ("listen =", "lisen =", "2"),
-            ("[places]", "[place]", "5"),
-            ("keyring =", "keyrings =", "7"),
-            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "8"),
-            ("entries = 0", "entries = \"secret-77\"", "11"),
-            ("offline-seconds", "offline-minutes", "12"),
-            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "20"),
-            ("workers = 3", "pin = \"secret-77\"", "26"),
-            ("label = \"store\"", "label = {a = {b = 1}}", "23"),
-            ("\"default\", \"team/a\"", "\"secret 77\"", "21"),
-            ("name = \"laptop\"", "name = \"hsm\"", "30"),
-            ("file = \"keys\"", "file = \"secret-77", "34"),
-            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "16"),
+            ("[places]", "[place]", "6"),
+            ("keyring =", "keyrings =", "8"),
+            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "9"),
+            ("entries = 0", "entries = \"secret-77\"", "12"),
+            ("offline-seconds", "offline-minutes", "13"),
+            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "21"),
+            ("workers = 3", "pin = \"secret-77\"", "27"),
+            ("label = \"store\"", "label = {a = {b = 1}}", "24"),
+            ("\"default\", \"team/a\"", "\"secret 77\"", "22"),
+            ("name = \"laptop\"", "name = \"hsm\"", "31"),
+            ("file = \"keys\"", "file = \"secret-77", "35"),
+            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "17"),
             ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
         ] {
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();
