@@ -43,7 +43,9 @@ pub(super) fn s3_error(error: OpError) -> S3Error {
         OpError::BadBody(_) => Code::InvalidRequest,
         OpError::MalformedTrailer => return custom("MalformedTrailerError", 400, message),
         OpError::MalformedXml(_) => Code::MalformedXML,
-        OpError::NoDefaultEncryption => Code::ServerSideEncryptionConfigurationNotFoundError,
+        OpError::NoDefaultEncryption => {
+            return custom("ServerSideEncryptionConfigurationNotFoundError", 404, message);
+        }
         OpError::NotImplemented(_) => Code::NotImplemented,
         OpError::NoSuchVersion => Code::NoSuchVersion,
         OpError::NoSuchAccessKey => Code::InvalidAccessKeyId,

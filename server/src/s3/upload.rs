@@ -20,7 +20,7 @@ pub(super) async fn create(
     request: S3Request<CreateMultipartUploadInput>,
 ) -> Result<CreateMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
-    encryption::refuse_others(&request.headers, Takes::Encryption)?;
+    encryption::check(&request, Takes::Encryption)?;
     let input = request.input;
     let checksum = checksum::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let create = CreateRequest {
@@ -46,7 +46,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>) -> Result<UploadPartOutput, OpError> {
-    encryption::refuse_others(&request.headers, Takes::Key)?;
+    encryption::check(&request, Takes::Key)?;
     headers::refuse_unsupported(&request.headers)?;
     let input = &request.input;
     let claims = Claims::of(&request, input.content_length)?;
@@ -75,7 +75,7 @@ pub(super) async fn copy_part(
     request: S3Request<UploadPartCopyInput>,
 ) -> Result<UploadPartCopyOutput, OpError> {
     let sent = headers::sent(&request);
-    encryption::refuse_others(sent, Takes::KeyAndSource)?;
+    encryption::check(&request, Takes::KeyAndSource)?;
     headers::refuse_unsupported(sent)?;
     let input = &request.input;
     let (bucket, key) = copy_source(&input.copy_source)?;
@@ -124,7 +124,7 @@ pub(super) async fn complete(
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> Result<CompleteMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
-    encryption::refuse_others(&request.headers, Takes::Key)?;
+    encryption::check(&request, Takes::Key)?;
     let customer_key = encryption::customer_key(&request.headers)?;
     let location = location(&request);
     let conditions = headers::write_conditions(headers::sent(&request))?;
