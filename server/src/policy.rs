@@ -1,10 +1,15 @@
 //! Step 2: what is asked for, against what the bucket's configuration allows and mandates.
 
+pub mod action;
+pub mod authority;
 pub mod language;
 
 use crate::catalog::record::{BucketConfig, Encryption, Place};
 use crate::error::OpError;
 use crate::ops::OpenBucket;
+
+pub use action::{Action, KeyAction};
+pub use authority::Authority;
 
 /// What a write says of its encryption; what it leaves open, the bucket decides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -16,6 +16,8 @@ use crate::error::OpError;
 use crate::id::{SessionId, StoreId, StreamId};
 use crate::key::{Keys, store_key_context};
 use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow, Wrapped};
+use crate::ops::access::BucketPolicies;
+use crate::policy::language::Principal;
 use crate::{jobs, session};
 
 /// Returns once the token's files are durable.
@@ -64,6 +66,8 @@ pub struct Store {
     pub keys: Arc<Keys>,
     /// Removes what no row names.
     pub remover: Arc<Remover>,
+    /// Policies of buckets, parsed.
+    pub policies: BucketPolicies,
     beside: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -145,6 +149,7 @@ impl Store {
             clock,
             keys,
             remover,
+            policies: BucketPolicies::default(),
             beside,
         };
         let store = Arc::new(store);
@@ -194,6 +199,14 @@ impl Store {
             .map_err(|_| OpError::Damaged(format!("the row of access key {id} was altered")))?;
         let text = std::str::from_utf8(&plain).map_err(|_| OpError::Damaged(format!("access key {id} is no text")))?;
         Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    /// Whose access key it is.
+    ///
+    /// # Errors
+    /// As [`Store::access_key_secret`].
+    pub async fn principal(&self, access_key: &str) -> Result<Principal, OpError> {
+        self.access_key_secret(access_key).await.map(|_| Principal::Owner)
     }
 
     fn access_key_context(&self, id: &str) -> strongroom_engine::ContextDigest {

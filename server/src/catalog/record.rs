@@ -164,6 +164,9 @@ pub struct UploadRecord {
     /// The checksum that the client asked for, and whether it is over the whole object.
     #[n(2)]
     pub checksum: Option<UploadChecksum>,
+    /// What policies judge its parts and its completion by: condition keys and their values when it was opened.
+    #[n(3)]
+    pub facts: Vec<(String, String)>,
 }
 
 /// Which checksum an upload was opened with.
@@ -183,6 +186,9 @@ pub struct BucketConfig {
     /// Set by PutBucketEncryption; `None` is S3's own default, which is SSE-S3 too.
     #[n(0)]
     pub default_encryption: Option<Encryption>,
+    /// The bucket's policy, as it was put.
+    #[n(2)]
+    pub policy: Option<String>,
 }
 
 /// The digest that binds an object record to its parts: SHA-256 over each part's number (2 bytes), the length of its

@@ -5,15 +5,17 @@ use crate::catalog::record::{BucketConfig, Place};
 use crate::error::{CatalogError, OpError};
 use crate::id::BucketId;
 use crate::ops::OpenBucket;
+use crate::ops::access::bucket_arn;
 use crate::ops::put::{Made, erase_displaced};
-use crate::policy;
+use crate::policy::{self, Action, Authority};
 use crate::store::Store;
 
 /// Makes a bucket.
 ///
 /// # Errors
-/// [`OpError::BucketExists`]; [`OpError::Unavailable`] while the HSM is away.
-pub async fn create(store: &Store, name: &str) -> Result<(), OpError> {
+/// [`OpError::BucketExists`]; [`OpError::AccessDenied`]; [`OpError::Unavailable`] while the HSM is away.
+pub async fn create(store: &Store, who: &Authority, name: &str) -> Result<(), OpError> {
+    who.allow(Action::CreateBucket, &bucket_arn(name), None)?;
     if store.catalog.bucket(name).await?.is_some() {
         return Err(OpError::BucketExists);
     }
@@ -36,44 +38,55 @@ pub async fn create(store: &Store, name: &str) -> Result<(), OpError> {
 /// All buckets, by name.
 ///
 /// # Errors
-/// [`OpError::Unavailable`].
-pub async fn all(store: &Store) -> Result<Vec<BucketRow>, OpError> {
+/// [`OpError::AccessDenied`], [`OpError::Unavailable`].
+pub async fn all(store: &Store, who: &Authority) -> Result<Vec<BucketRow>, OpError> {
+    who.allow(Action::ListAllMyBuckets, &bucket_arn("*"), None)?;
     Ok(store.catalog.buckets().await?)
-}
-
-/// A bucket's row.
-///
-/// # Errors
-/// [`OpError::NoSuchBucket`].
-pub async fn row(store: &Store, name: &str) -> Result<BucketRow, OpError> {
-    store.catalog.bucket(name).await?.ok_or(OpError::NoSuchBucket)
 }
 
 /// Removes an empty bucket, its uploads and its catalog key.
 ///
 /// # Errors
-/// [`OpError::BucketNotEmpty`], [`OpError::NoSuchBucket`].
-pub async fn delete(store: &Store, name: &str) -> Result<(), OpError> {
-    let row = row(store, name).await?;
-    let condemned = store.catalog.delete_bucket(store.session, row.id).await?;
+/// [`OpError::BucketNotEmpty`], [`OpError::NoSuchBucket`], [`OpError::AccessDenied`].
+pub async fn delete(store: &Store, who: &Authority, name: &str) -> Result<(), OpError> {
+    let bucket = OpenBucket::open_for(store, who, name, Action::DeleteBucket).await?;
+    let condemned = store.catalog.delete_bucket(store.session, bucket.row.id).await?;
     erase_displaced(store, condemned).await
 }
 
 /// A bucket's configuration.
 ///
 /// # Errors
-/// [`OpError::NoSuchBucket`]; [`OpError::Damaged`] if it does not open.
-pub async fn config(store: &Store, name: &str) -> Result<BucketConfig, OpError> {
-    policy::config(&OpenBucket::open(store, name).await?)
+/// [`OpError::NoSuchBucket`], [`OpError::AccessDenied`]; [`OpError::Damaged`] if it does not open.
+pub async fn config(store: &Store, who: &Authority, name: &str, action: Action) -> Result<BucketConfig, OpError> {
+    policy::config(&OpenBucket::open_for(store, who, name, action).await?)
 }
 
 /// Changes a bucket's configuration.
 ///
 /// # Errors
 /// As [`config`]; [`OpError::ConcurrentChange`].
-pub async fn configure(store: &Store, name: &str, change: impl FnOnce(&mut BucketConfig)) -> Result<(), OpError> {
-    let bucket = OpenBucket::open(store, name).await?;
-    let mut config = policy::config(&bucket)?;
+pub async fn configure(
+    store: &Store,
+    who: &Authority,
+    name: &str,
+    action: Action,
+    change: impl FnOnce(&mut BucketConfig),
+) -> Result<(), OpError> {
+    let bucket = OpenBucket::open_for(store, who, name, action).await?;
+    self::change(store, &bucket, change).await
+}
+
+/// Changes the configuration of a bucket that was opened for it.
+///
+/// # Errors
+/// As [`configure`].
+pub(super) async fn change(
+    store: &Store,
+    bucket: &OpenBucket,
+    change: impl FnOnce(&mut BucketConfig),
+) -> Result<(), OpError> {
+    let mut config = policy::config(bucket)?;
     change(&mut config);
     let sealed = bucket.records.seal(Place::Config, &config)?;
     Ok(store.catalog.configure_bucket(store.session, bucket.row.id, bucket.row.generation, sealed).await?)

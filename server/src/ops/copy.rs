@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::catalog::record::Description;
 use crate::error::OpError;
-use crate::ops::BODY_LEN_MAX;
 use crate::ops::condition::Conditions;
 use crate::ops::digest::Algorithm;
 use crate::ops::get::{GetRequest, Wanted, source};
-use crate::ops::put::{PutRequest, Written, put};
-use crate::policy;
+use crate::ops::put::{CREATES_OBJECT, PutRequest, Written, put};
+use crate::ops::{BODY_LEN_MAX, OpenBucket};
+use crate::policy::{self, Action, Authority};
 use crate::store::Store;
 
 /// From where to where, and what changes on the way.
@@ -18,6 +18,8 @@ pub struct CopyRequest {
     pub source_bucket: String,
     /// The source's key.
     pub source_key: String,
+    /// Whether the request names a version of the source.
+    pub names_version: bool,
     /// On the source.
     pub source_conditions: Conditions,
     /// Name of the target's bucket.
@@ -42,7 +44,7 @@ pub struct CopyRequest {
 ///
 /// # Errors
 /// Those of a GET of the source and a PUT of the target; [`OpError::InvalidRequest`] if nothing would change.
-pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, OpError> {
+pub async fn copy(store: &Arc<Store>, who: &Authority, request: CopyRequest) -> Result<Written, OpError> {
     let onto_itself = request.source_bucket == request.bucket && request.source_key == request.key;
     let changes = request.description.is_some()
         || !request.encryption.is_nothing()
@@ -55,13 +57,23 @@ pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, O
                 .into(),
         ));
     }
+    // Before the source is read: a copy has its rights on both ends, or is none.
+    OpenBucket::open_for_object(
+        store,
+        &who.knowing(CREATES_OBJECT, "true"),
+        &request.bucket,
+        Action::PutObject,
+        &request.key,
+    )
+    .await?;
     let read = GetRequest {
         bucket: request.source_bucket,
         key: request.source_key,
+        names_version: request.names_version,
         wanted: Wanted::Whole,
         conditions: request.source_conditions,
     };
-    let (head, plaintext) = source(store, &read).await?;
+    let (head, plaintext) = source(store, who, &read).await?;
     if head.record.plain_len > BODY_LEN_MAX {
         return Err(OpError::InvalidRequest(
             "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120".into(),
@@ -92,7 +104,7 @@ pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, O
         true => Ok(()),
         false => Err(OpError::damaged("the copy source is another length than its record says")),
     });
-    put(store, write, plaintext, whole).await
+    put(store, who, write, plaintext, whole).await
 }
 
 /// The algorithms of a source's checksums, each taken over the whole of the copy; S3's own where it has none.

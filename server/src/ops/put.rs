@@ -14,8 +14,11 @@ use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, Digested, Digests, Etag};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
-use crate::policy;
+use crate::policy::{self, Action, Authority};
 use crate::store::Store;
+
+/// The condition key that tells the steps of an upload that make no object from those that do.
+pub(super) const CREATES_OBJECT: &str = "s3:ObjectCreationOperation";
 
 /// Decides, once all of a body has passed, whether it is what its sender said it was.
 pub type Accept = Box<dyn FnOnce(&Digested) -> Result<(), OpError> + Send>;
@@ -54,9 +57,17 @@ pub struct Written {
 ///
 /// # Errors
 /// Nothing is stored then, and nothing that was there is changed, unless it is [`OpError::OutcomeUnknown`].
-pub async fn put(store: &Store, request: PutRequest, body: Plaintext, accept: Accept) -> Result<Written, OpError> {
+pub async fn put(
+    store: &Store,
+    who: &Authority,
+    request: PutRequest,
+    body: Plaintext,
+    accept: Accept,
+) -> Result<Written, OpError> {
     check_key(&request.key)?;
-    let bucket = OpenBucket::open(store, &request.bucket).await?;
+    let who = who.knowing(CREATES_OBJECT, "true");
+    let bucket = OpenBucket::open_for_object(store, &who, &request.bucket, Action::PutObject, &request.key).await?;
+    bucket.allow_to_match(store, &who, &request.conditions, &request.key)?;
     if !request.conditions.is_empty() {
         request.conditions.check_write(bucket.version(store, &request.key).await?.as_ref())?;
     }

@@ -7,6 +7,7 @@ mod api;
 mod authenticated;
 mod body;
 mod bucket_name;
+mod caller;
 mod checksum;
 mod code;
 pub mod guard;
@@ -32,6 +33,7 @@ pub const REGION: &str = "us-east-1";
 pub fn service(store: Arc<Store>) -> Complete {
     let mut builder = S3ServiceBuilder::new(api::Api::new(store.clone()));
     builder.set_auth(AccessKeys(store.clone()));
+    builder.set_access(caller::Callers(store.clone()));
     builder.set_route(authenticated::SecondLook::new(store));
     builder.set_validation(bucket_name::BucketNames);
     Complete(builder.build())

@@ -14,6 +14,7 @@ use crate::ops::multipart::PART_NUMBER_MAX;
 use crate::ops::put::PutRequest;
 use crate::ops::{self};
 use crate::pipeline::Plaintext;
+use crate::s3::caller::authority;
 use crate::s3::checksum::{self, Claims, fill_checksums};
 use crate::s3::{body, headers};
 use crate::store::Store;
@@ -31,7 +32,8 @@ pub(super) async fn put(store: &Store, request: S3Request<PutObjectInput>) -> Re
         algorithms: claims.algorithms(),
         plain_len: claims.plain_len(),
     };
-    let written = ops::put::put(store, write, body::plaintext(request.input.body), claims.accept()).await?;
+    let who = authority(&request)?;
+    let written = ops::put::put(store, &who, write, body::plaintext(request.input.body), claims.accept()).await?;
     let mut output = PutObjectOutput {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         server_side_encryption: Some(headers::encryption_name(written.encryption)),
@@ -49,8 +51,9 @@ pub(super) async fn get(
 ) -> Result<S3Response<GetObjectOutput>, OpError> {
     let input = &request.input;
     headers::refuse_version(input.version_id.as_deref())?;
-    let read = read(&request, &input.bucket, &input.key, input.part_number)?;
-    let (head, plaintext) = ops::get::get(store, &read).await?;
+    let mut read = read(&request, &input.bucket, &input.key, input.part_number)?;
+    read.names_version = input.version_id.is_some();
+    let (head, plaintext) = ops::get::get(store, &*authority(&request)?, &read).await?;
     let described = Described::of(&head, input.checksum_mode.is_some());
     let mut output = GetObjectOutput {
         accept_ranges: Some("bytes".into()),
@@ -84,8 +87,9 @@ pub(super) async fn head(
 ) -> Result<S3Response<HeadObjectOutput>, OpError> {
     let input = &request.input;
     headers::refuse_version(input.version_id.as_deref())?;
-    let read = read(&request, &input.bucket, &input.key, input.part_number)?;
-    let head = ops::get::head(store, &read).await?;
+    let mut read = read(&request, &input.bucket, &input.key, input.part_number)?;
+    read.names_version = input.version_id.is_some();
+    let head = ops::get::head(store, &*authority(&request)?, &read).await?;
     let described = Described::of(&head, input.checksum_mode.is_some());
     let mut output = HeadObjectOutput {
         accept_ranges: Some("bytes".into()),
@@ -130,6 +134,7 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
     let copy = CopyRequest {
         source_bucket,
         source_key,
+        names_version: names_version(&input.copy_source),
         source_conditions: headers::source_conditions(headers::sent(&request)),
         bucket: input.bucket.clone(),
         key: input.key.clone(),
@@ -140,7 +145,7 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
         encryption: headers::encryption(&request.headers)?,
         algorithm: input.checksum_algorithm.as_ref().map(|name| checksum::by_name(name.as_str())).transpose()?,
     };
-    let written = ops::copy::copy(store, copy).await?;
+    let written = ops::copy::copy(store, &*authority(&request)?, copy).await?;
     let mut result = CopyObjectResult {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         last_modified: Some(headers::timestamp(written.created_ms)),
@@ -170,6 +175,11 @@ pub(super) fn copy_source(source: &CopySource) -> Result<(String, String), OpErr
     }
 }
 
+/// Whether the request names a version of what it copies.
+pub(super) fn names_version(source: &CopySource) -> bool {
+    matches!(source, CopySource::Bucket { version_id: Some(_), .. })
+}
+
 fn read<T>(request: &S3Request<T>, bucket: &str, key: &str, part: Option<i32>) -> Result<GetRequest, OpError> {
     let sent = headers::sent(request);
     headers::refuse_encryption(sent)?;
@@ -184,7 +194,8 @@ fn read<T>(request: &S3Request<T>, bucket: &str, key: &str, part: Option<i32>) -
             ));
         }
     };
-    Ok(GetRequest { bucket: bucket.into(), key: key.into(), wanted, conditions: headers::conditions(sent) })
+    let (bucket, key, conditions) = (bucket.into(), key.into(), headers::conditions(sent));
+    Ok(GetRequest { bucket, key, names_version: false, wanted, conditions })
 }
 
 /// A part number between 1 and 10,000.

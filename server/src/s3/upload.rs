@@ -9,8 +9,9 @@ use crate::error::OpError;
 use crate::id::WriteId;
 use crate::ops::get::{GetRequest, Wanted};
 use crate::ops::multipart::{self, CompleteRequest, CreateRequest, NamedPart, PartRequest};
+use crate::s3::caller::authority;
 use crate::s3::checksum::{self, Claims, checksum_fields, fill_checksums};
-use crate::s3::object::{checksum_type, copy_source, part_number};
+use crate::s3::object::{checksum_type, copy_source, names_version, part_number};
 use crate::s3::{body, headers};
 use crate::store::Store;
 
@@ -19,6 +20,7 @@ pub(super) async fn create(
     request: S3Request<CreateMultipartUploadInput>,
 ) -> Result<CreateMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     let input = request.input;
     let checksum = checksum::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let create = CreateRequest {
@@ -28,7 +30,7 @@ pub(super) async fn create(
         encryption: headers::encryption(&request.headers)?,
         checksum,
     };
-    let (upload, encryption) = multipart::create(store, create).await?;
+    let (upload, encryption) = multipart::create(store, &who, create).await?;
     Ok(CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
@@ -55,7 +57,8 @@ pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>)
         algorithms: claimed.into_iter().collect(),
         plain_len: claims.plain_len(),
     };
-    let written = multipart::put_part(store, part, body::plaintext(request.input.body), claims.accept()).await?;
+    let who = authority(&request)?;
+    let written = multipart::put_part(store, &who, part, body::plaintext(request.input.body), claims.accept()).await?;
     let mut output = UploadPartOutput {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         server_side_encryption: Some(headers::encryption_name(written.encryption)),
@@ -89,7 +92,8 @@ pub(super) async fn copy_part(
             }
         },
     };
-    let from = GetRequest { bucket, key, wanted, conditions: headers::source_conditions(sent) };
+    let (names_version, conditions) = (names_version(&input.copy_source), headers::source_conditions(sent));
+    let from = GetRequest { bucket, key, names_version, wanted, conditions };
     let part = PartRequest {
         bucket: input.bucket.clone(),
         key: input.key.clone(),
@@ -98,7 +102,7 @@ pub(super) async fn copy_part(
         algorithms: vec![],
         plain_len: None,
     };
-    let written = multipart::copy_part(store, part, &from).await?;
+    let written = multipart::copy_part(store, &*authority(&request)?, part, &from).await?;
     let mut result = CopyPartResult {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         last_modified: Some(headers::timestamp(written.created_ms)),
@@ -121,6 +125,7 @@ pub(super) async fn complete(
     headers::refuse_encryption(&request.headers)?;
     let location = location(&request);
     let conditions = headers::write_conditions(headers::sent(&request))?;
+    let who = authority(&request)?;
     let input = request.input;
     let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
     if named.is_empty() {
@@ -136,7 +141,7 @@ pub(super) async fn complete(
         bucket: input.bucket.clone(),
         key: input.key.clone(),
     };
-    let written = multipart::complete(store, complete).await?;
+    let written = multipart::complete(store, &who, complete).await?;
     let mut output = CompleteMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
