@@ -263,10 +263,11 @@ pub trait MasterKeyAdmin: MasterKeys {
     /// No longer known: call it when the keyring has forgotten a destroyed version.
     fn forget(&self, id: &MasterKeyId);
 
-    /// Every master key that the provider holds, of every alias, also those that the keyring does not know.
+    /// Every master key that the provider holds, of every alias, also those that the keyring does not know. Of several
+    /// HSMs, those of them that can be asked.
     async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError>;
 
-    /// As [`list_master_keys`](Self::list_master_keys), of one alias: other HSMs may be away.
+    /// As [`list_master_keys`](Self::list_master_keys), of one alias, and whole: fails if its HSM is away.
     async fn list_versions(&self, alias: &Alias) -> Result<Vec<TokenKey>, KeyError> {
         let mut keys = self.list_master_keys().await?;
         keys.retain(|key| key.alias == *alias);

@@ -229,27 +229,42 @@ impl MasterKeyAdmin for Providers {
         self.all.iter().for_each(|(_, provider)| provider.forget(id));
     }
 
+    /// Of those that can be asked. Fails if none can: what is missing must not look like what is not there.
     async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError> {
-        let mut keys = Vec::new();
-        for (_, provider) in &self.all {
-            keys.extend(provider.list_master_keys().await?);
+        let (mut keys, mut failure, mut answered) = (Vec::new(), None, false);
+        for (name, provider) in &self.all {
+            match provider.list_master_keys().await {
+                Ok(own) => {
+                    keys.extend(own);
+                    answered = true;
+                }
+                Err(error) => {
+                    tracing::warn!(provider = name, %error, "what only this HSM knows is missing from the list of keys");
+                    failure = Some(error);
+                }
+            }
         }
-        Ok(keys)
+        match failure {
+            Some(error) if !answered => Err(error),
+            _ => Ok(keys),
+        }
     }
 
     async fn list_versions(&self, alias: &Alias) -> Result<Vec<TokenKey>, KeyError> {
         self.of_alias(alias)?.list_versions(alias).await
     }
 
-    /// Asks each, since the keyring does not know the key yet.
+    /// Asks each, since the keyring does not know the key yet; that another is away does not matter where one has it.
     async fn adopt_master_key(&self, id: &MasterKeyId) -> Result<CreatedKey, KeyError> {
+        let mut failure = KeyError::UnknownMasterKey { id: *id };
         for (_, provider) in &self.all {
             match provider.adopt_master_key(id).await {
+                Ok(adopted) => return Ok(adopted),
                 Err(KeyError::UnknownMasterKey { .. }) => {}
-                result => return result,
+                Err(error) => failure = error,
             }
         }
-        Err(KeyError::UnknownMasterKey { id: *id })
+        Err(failure)
     }
 
     async fn retire_master_key(&self, id: &MasterKeyId) -> Result<(), KeyError> {

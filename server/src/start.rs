@@ -22,7 +22,6 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Places, ServeConfig};
 use crate::credentials::{AccessKey, CredentialsFile};
 use crate::error::{BlobError, CatalogError, KeyringError, OpError};
-use crate::key::KeyUseConfig;
 use crate::keyring::{Keyring, MasterKeyRow, SqliteKeyring};
 use crate::store::{Store, StoreParts};
 use masters::{Found, Masters};
@@ -98,7 +97,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`StartError`], in one line that says what to do. An HSM that is away is no error: requests say so until it is back.
-pub async fn open(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Opened, StartError> {
+pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
     let places = &config.places;
     make_folders(places)?;
     let lock = lock(&places.data)?;
@@ -118,7 +117,7 @@ pub async fn open(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Op
         blobs: Arc::new(FolderStore::open(places.blobs.clone())?),
         masters: masters.keys,
         force_token: masters.force_token,
-        audit: open_audit_log(config, use_of_keys)?,
+        audit: open_audit_log(config)?,
         clock: Arc::new(SystemClock),
     };
     if !existing.catalog {
@@ -131,7 +130,7 @@ pub async fn open(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Op
     }
     // Another process cannot have the databases open if they lie in the folder that is locked.
     let alone = [&places.catalog, &places.keyring, &places.blobs].iter().all(|path| path.starts_with(&places.data));
-    let store = Store::open(parts, use_of_keys.cache, alone).await?;
+    let store = Store::open(parts, config.use_of_keys.cache, alone).await?;
     store.run_beside(serials::keep(Arc::downgrade(&store), places.keyring.clone()));
     add_pending_key(&store, &credentials).await?;
     Ok(Opened { store, credentials, _lock: lock })
@@ -142,17 +141,17 @@ pub async fn open(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Op
 ///
 /// # Errors
 /// As for [`open`].
-pub async fn open_masters(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<AuditedMasters, StartError> {
+pub async fn open_masters(config: &ServeConfig) -> Result<AuditedMasters, StartError> {
     let path = &config.places.keyring;
     if !(exists(path)? && SqliteKeyring::open(path)?.identity().await?.is_some()) {
         if !config.may_found {
             return Err(StartError::NoStore(config.places.data.clone()));
         }
-        open(config, use_of_keys).await?.store.close().await;
+        open(config).await?.store.close().await;
     }
     let known = masters::known(&SqliteKeyring::open(path)?).await?;
     let masters = Masters::start(masters::find(config, false)?, &known)?.keys;
-    Ok(AuditedMasters::new(masters, open_audit_log(config, use_of_keys)?))
+    Ok(AuditedMasters::new(masters, open_audit_log(config)?))
 }
 
 /// The token of a provider, to look at it: the one that `name` says, or the only one.
@@ -176,8 +175,8 @@ pub fn module_config(config: &ServeConfig, name: Option<&str>) -> Result<ModuleC
     }
 }
 
-fn open_audit_log(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<AuditLog, StartError> {
-    let path = use_of_keys.audit_log.clone().unwrap_or_else(|| config.places.data.join("audit.log"));
+fn open_audit_log(config: &ServeConfig) -> Result<AuditLog, StartError> {
+    let path = config.use_of_keys.audit_log.clone().unwrap_or_else(|| config.places.data.join("audit.log"));
     AuditLog::open(&path).map_err(folder("write to", &path))
 }
 

@@ -204,6 +204,10 @@ fn one_provider_that_is_away_leaves_the_others_alone() {
     fs::rename(token.tokens(), token.dir.path().join("hidden")).unwrap();
     assert!(matches!(error_of(unwrap(&providers, &by_token)), KeyError::Away { .. }));
     assert!(block_on(providers.wrap(&laptop(), &data_key(), &context(1))).is_ok());
+    let unknown = block_on(providers.create_master_key(&laptop(), Version(2))).unwrap();
+    assert_eq!(block_on(providers.list_versions(&laptop())).unwrap().len(), 2);
+    assert!(block_on(providers.list_versions(&Alias::default_alias())).is_err(), "not the same as having none");
+    assert_eq!(block_on(providers.adopt_master_key(&unknown.id)).unwrap().id, unknown.id);
 }
 
 #[test]

@@ -9,7 +9,6 @@ use tokio::net::UnixStream;
 use super::{Command, Event, perform_for, socket};
 use crate::audit::Who;
 use crate::config::ServeConfig;
-use crate::key::KeyUseConfig;
 use crate::life::{LifeError, OnProgress};
 use crate::start::{self, Opened, StartError};
 
@@ -46,13 +45,13 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Start`].
-    pub async fn reach(config: &ServeConfig, use_of_keys: &KeyUseConfig) -> Result<Self, AdminError> {
+    pub async fn reach(config: &ServeConfig) -> Result<Self, AdminError> {
         if let Ok((_folder, address)) = socket::address(&config.places.data)
             && let Ok(stream) = UnixStream::connect(address).await
         {
             return Ok(Self::Server(stream));
         }
-        Ok(Self::Store(Box::new(start::open(config, use_of_keys).await?)))
+        Ok(Self::Store(Box::new(start::open(config).await?)))
     }
 
     /// Has one command done.

@@ -1,9 +1,13 @@
-//! The thread that writes the audit log. It leaves nothing out: what cannot be written is tried again until it can be.
+//! The threads that write the audit log. They leave nothing out: what cannot be written is tried again until it can be.
+//!
+//! An event is in the file before the next batch is taken, and on the disk soon after: a power cut can cost those of the
+//! last moment, the end of the process none that were written.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -16,17 +20,35 @@ const BATCH: usize = 256;
 /// Between two tries to write.
 const REST: Duration = Duration::from_millis(200);
 
+/// Between two forced writes to the disk: often enough for an auditor, and no flush for every event.
+const SYNC_EVERY: Duration = Duration::from_millis(200);
+
 /// Opens a log at its end, or makes it.
 pub(super) fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// The thread ends with the last sender.
+/// The threads end with the last sender.
 pub(super) fn start(file: File, path: PathBuf, events: mpsc::Receiver<Message>) -> io::Result<()> {
-    std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(file, &path, events)).map(drop)
+    let (written, is_written) = sync_channel(1);
+    let (same_file, same_path) = (file.try_clone()?, path.clone());
+    let sync = move || sync_soon(&same_file, &same_path, &is_written);
+    std::thread::Builder::new().name("audit-sync".to_owned()).spawn(sync)?;
+    let write = move || write_all(file, &path, events, &written);
+    std::thread::Builder::new().name("audit".to_owned()).spawn(write).map(drop)
 }
 
-fn write_all(mut file: File, path: &Path, mut events: mpsc::Receiver<Message>) {
+/// Forces to the disk what was written, for as many events as came meanwhile at once.
+fn sync_soon(file: &File, path: &Path, is_written: &Receiver<()>) {
+    while is_written.recv().is_ok() {
+        if let Err(error) = file.sync_data() {
+            tracing::error!(path = %path.display(), %error, "the last events may not be on the disk of the audit log");
+        }
+        std::thread::sleep(SYNC_EVERY);
+    }
+}
+
+fn write_all(mut file: File, path: &Path, mut events: mpsc::Receiver<Message>, written: &SyncSender<()>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut lines = Vec::new();
     while events.blocking_recv_many(&mut batch, BATCH) > 0 {
@@ -49,11 +71,13 @@ fn write_all(mut file: File, path: &Path, mut events: mpsc::Receiver<Message>) {
             }
             Ok(())
         });
+        // Full where the last is still to be synced, which then takes these with it.
+        let _ = written.try_send(());
         if !flushes.is_empty() {
             insist(path, || file.sync_data());
-            for written in flushes {
+            for flushed in flushes {
                 // Who asked may have lost patience.
-                let _ = written.send(());
+                let _ = flushed.send(());
             }
         }
     }

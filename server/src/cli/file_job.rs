@@ -33,10 +33,11 @@ pub(super) struct FileJob {
 impl FileJob {
     /// Listens for signals and finds the master keys.
     pub(super) fn start(store: &StoreArgs, audit: &AuditArgs) -> Result<Self, Failure> {
-        let config = store.config_of_existing()?;
+        let mut config = store.config_of_existing()?;
+        audit.apply(&mut config.use_of_keys)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(async { listen() })?;
-        let masters = runtime.block_on(unless_cancelled(start::open_masters(&config, &audit.config()?)))??;
+        let masters = runtime.block_on(unless_cancelled(start::open_masters(&config)))??;
         Ok(Self { runtime, masters })
     }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use strongroom_hsm::CacheLimits;
 
 use super::Failure;
 use crate::key::KeyUseConfig;
@@ -18,10 +17,12 @@ pub(super) struct AuditArgs {
 }
 
 impl AuditArgs {
-    /// The settings these options make.
-    pub(super) fn config(&self) -> Result<KeyUseConfig, Failure> {
-        let audit_log = self.audit_log.as_deref().map(std::path::absolute).transpose()?;
-        Ok(KeyUseConfig { audit_log, ..KeyUseConfig::default() })
+    /// What is given here comes before what was told elsewhere.
+    pub(super) fn apply(&self, told: &mut KeyUseConfig) -> Result<(), Failure> {
+        if let Some(path) = &self.audit_log {
+            told.audit_log = Some(std::path::absolute(path)?);
+        }
+        Ok(())
     }
 }
 
@@ -30,29 +31,29 @@ impl AuditArgs {
 pub(super) struct KeyUseArgs {
     #[command(flatten)]
     audit: AuditArgs,
-    /// Data keys held unwrapped, so that a repeated GET asks no HSM; 0: none.
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
-    key_cache_entries: usize,
-    /// A data key is used so long before the HSM is asked again.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    key_cache_seconds: u64,
-    /// And so often.
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
-    key_cache_uses: u64,
-    /// While the HSM is away, a data key is used so long, and as often as it is needed.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
-    offline_seconds: u64,
+    /// Data keys held unwrapped, so that a repeated GET asks no HSM; 0: none [default: 10000].
+    #[arg(long, value_name = "COUNT")]
+    key_cache_entries: Option<usize>,
+    /// A data key is used so long before the HSM is asked again [default: 300].
+    #[arg(long, value_name = "SECONDS")]
+    key_cache_seconds: Option<u64>,
+    /// And so often [default: 10000].
+    #[arg(long, value_name = "COUNT")]
+    key_cache_uses: Option<u64>,
+    /// While the HSM is away, a data key is used so long, and as often as it is needed [default: 3600].
+    #[arg(long, value_name = "SECONDS")]
+    offline_seconds: Option<u64>,
 }
 
 impl KeyUseArgs {
-    /// The settings these options make.
-    pub(super) fn config(&self) -> Result<KeyUseConfig, Failure> {
-        let cache = CacheLimits {
-            entries_max: self.key_cache_entries,
-            lifetime: Duration::from_secs(self.key_cache_seconds),
-            uses_max: self.key_cache_uses,
-            offline_lifetime: Duration::from_secs(self.offline_seconds),
-        };
-        Ok(KeyUseConfig { cache, ..self.audit.config()? })
+    /// What is given here comes before what was told elsewhere.
+    pub(super) fn apply(&self, told: &mut KeyUseConfig) -> Result<(), Failure> {
+        self.audit.apply(told)?;
+        let cache = &mut told.cache;
+        cache.entries_max = self.key_cache_entries.unwrap_or(cache.entries_max);
+        cache.lifetime = self.key_cache_seconds.map_or(cache.lifetime, Duration::from_secs);
+        cache.uses_max = self.key_cache_uses.unwrap_or(cache.uses_max);
+        cache.offline_lifetime = self.offline_seconds.map_or(cache.offline_lifetime, Duration::from_secs);
+        Ok(())
     }
 }

@@ -135,7 +135,8 @@ impl Keys {
     }
 
     async fn perform(&self) -> Result<Value, Failure> {
-        let config = self.store.config_beside_server()?;
+        let mut config = self.store.config_beside_server()?;
+        self.audit.apply(&mut config.use_of_keys)?;
         if let Action::Restore { file } = &self.action {
             let _alone = start::lock(&config.places.data)?;
             let catalog = SqliteCatalog::open(&config.places.catalog)?;
@@ -153,7 +154,7 @@ impl Keys {
             bar.set_length(now.total);
             bar.set_position(now.done);
         };
-        let done = Admin::reach(&config, &self.audit.config()?).await?.perform(command, &on_progress).await;
+        let done = Admin::reach(&config).await?.perform(command, &on_progress).await;
         bar.finish_and_clear();
         Ok(done?)
     }

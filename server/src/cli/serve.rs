@@ -17,7 +17,6 @@ use super::store_args::StoreArgs;
 use crate::admin::AdminSocket;
 use crate::config::{MastersConfig, ServeConfig};
 use crate::http::{self, Limits, Tls, TlsFiles};
-use crate::key::KeyUseConfig;
 use crate::log;
 use crate::readiness::StoreReadiness;
 use crate::s3::guard::Guard;
@@ -67,6 +66,7 @@ impl Serve {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        self.use_of_keys.apply(&mut config.use_of_keys)?;
         if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
             config.tls = Some(TlsFiles { cert: std::path::absolute(cert)?, key: std::path::absolute(key)? });
         }
@@ -74,14 +74,11 @@ impl Serve {
         // A path that this processor lacks is told now, and not by the first request.
         let path = strongroom_engine::CpuPath::chosen()?;
         tracing::info!(path = path.name(), "ciphers");
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?
-            .block_on(serve(config, self.use_of_keys.config()?))
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
     }
 }
 
-async fn serve(config: ServeConfig, use_of_keys: KeyUseConfig) -> Result<(), Failure> {
+async fn serve(config: ServeConfig) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let tls = config.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
     // The port before the store: a second server is told so before it touches anything.
@@ -89,7 +86,7 @@ async fn serve(config: ServeConfig, use_of_keys: KeyUseConfig) -> Result<(), Fai
         .await
         .map_err(|error| Failure { line: format!("cannot listen on {}: {error}", config.listen), code: 1 })?;
     let address = listener.local_addr()?;
-    let Opened { store, credentials, .. } = &start::open(&config, &use_of_keys).await?;
+    let Opened { store, credentials, .. } = &start::open(&config).await?;
     match AdminSocket::listen(&config.places.data) {
         Ok(socket) => store.run_beside(socket.serve(Arc::downgrade(store))),
         Err(error) => tracing::warn!(%error, "no administration while this server runs: its socket cannot be made"),

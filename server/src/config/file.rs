@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
-use strongroom_hsm::{Alias, ProviderKind, ProviderSettings};
+use strongroom_hsm::{Alias, CacheLimits, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
 
 use super::Places;
 use crate::http::TlsFiles;
+use crate::key::KeyUseConfig;
 use crate::log::Directives;
 
 /// Why a configuration file is not used.
@@ -49,6 +51,7 @@ pub struct ConfigFile {
     /// Where the master keys are.
     pub masters: Vec<ProviderSettings>,
     places: PlacesTable,
+    key_cache: KeyCacheTable,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +61,8 @@ struct Document {
     log: Option<Spanned<String>>,
     #[serde(default)]
     places: PlacesTable,
+    #[serde(default, rename = "key-cache")]
+    key_cache: KeyCacheTable,
     tls: Option<TlsTable>,
     #[serde(default)]
     masters: Vec<Spanned<BTreeMap<String, Spanned<Value>>>>,
@@ -71,6 +76,17 @@ struct PlacesTable {
     catalog: Option<PathBuf>,
     keyring: Option<PathBuf>,
     token: Option<PathBuf>,
+    #[serde(rename = "audit-log")]
+    audit_log: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct KeyCacheTable {
+    entries: Option<usize>,
+    seconds: Option<u64>,
+    uses: Option<u64>,
+    offline_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +119,7 @@ impl ConfigFile {
 
     /// Puts the places that are told into `places`.
     pub fn place(&self, places: &mut Places) {
-        let PlacesTable { data: _, blobs, catalog, keyring, token } = &self.places;
+        let PlacesTable { data: _, blobs, catalog, keyring, token, audit_log: _ } = &self.places;
         let told = [
             (blobs, &mut places.blobs),
             (catalog, &mut places.catalog),
@@ -117,17 +133,31 @@ impl ConfigFile {
         }
     }
 
+    /// How keys are used, as far as it is told.
+    pub fn use_of_keys(&self) -> KeyUseConfig {
+        let KeyCacheTable { entries, seconds, uses, offline_seconds } = self.key_cache;
+        let usual = CacheLimits::default();
+        let cache = CacheLimits {
+            entries_max: entries.unwrap_or(usual.entries_max),
+            lifetime: seconds.map_or(usual.lifetime, Duration::from_secs),
+            uses_max: uses.unwrap_or(usual.uses_max),
+            offline_lifetime: offline_seconds.map_or(usual.offline_lifetime, Duration::from_secs),
+        };
+        KeyUseConfig { audit_log: self.places.audit_log.clone(), cache }
+    }
+
     fn parse(text: &str, folder: &Path) -> Result<Self, Wrong> {
         let document: Document = toml::from_str(text).map_err(|error| Wrong {
             at: error.span().map_or(0, |span| span.start),
-            what: error.message().replace('\n', " "),
+            what: without_value(error.message()).replace('\n', " "),
         })?;
         let log = document.log.map(|log| {
             let at = log.span().start;
             log.into_inner().parse().map_err(|_| Wrong::new(at, "log is a level, or directives for parts"))
         });
         let mut places = document.places;
-        let paths = [&mut places.data, &mut places.blobs, &mut places.catalog, &mut places.keyring, &mut places.token];
+        let PlacesTable { data, blobs, catalog, keyring, token, audit_log } = &mut places;
+        let paths = [data, blobs, catalog, keyring, token, audit_log];
         for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
@@ -142,7 +172,16 @@ impl ConfigFile {
             }
             masters.push(settings);
         }
-        Ok(Self { listen: document.listen, log: log.transpose()?, tls, masters, places })
+        let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
+        Ok(Self { listen, log, tls, masters, places, key_cache })
+    }
+}
+
+/// Of a value of the wrong type, what was expected: the parser would repeat the value.
+fn without_value(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if message.starts_with("invalid ") => format!("this is to be {expected}"),
+        _ => message.to_owned(),
     }
 }
 
@@ -237,6 +276,11 @@ log = "warn"
 [places]
 data = "/srv/strongroom"
 keyring = "ring/keyring.sqlite"
+audit-log = "audit.jsonl"
+
+[key-cache]
+entries = 0
+offline-seconds = 86_400
 
 [tls]
 cert = "cert.pem"
@@ -277,6 +321,10 @@ passphrase-file = "/p"
         file.place(&mut places);
         assert_eq!(places.keyring, Path::new("/etc/strongroom/ring/keyring.sqlite"));
         assert_eq!(places.blobs, Path::new("/srv/strongroom/blobs"));
+        let KeyUseConfig { audit_log, cache } = file.use_of_keys();
+        assert_eq!(audit_log.as_deref(), Some(Path::new("/etc/strongroom/audit.jsonl")));
+        let told = CacheLimits { entries_max: 0, offline_lifetime: Duration::from_secs(86_400), ..Default::default() };
+        assert_eq!(cache, told);
         let tls = file.tls.as_ref().unwrap();
         assert_eq!(tls.cert, Path::new("/etc/strongroom/cert.pem"));
         assert_eq!(tls.key, Path::new("/k/key.pem"));
@@ -300,13 +348,16 @@ passphrase-file = "/p"
             ("listen =", "lisen =", "2"),
             ("[places]", "[place]", "5"),
             ("keyring =", "keyrings =", "7"),
-            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "15"),
-            ("workers = 3", "pin = \"secret-77\"", "21"),
-            ("label = \"store\"", "label = {a = {b = 1}}", "18"),
-            ("\"default\", \"team/a\"", "\"secret 77\"", "16"),
-            ("name = \"laptop\"", "name = \"hsm\"", "25"),
-            ("file = \"keys\"", "file = \"secret-77", "29"),
-            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "11"),
+            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "8"),
+            ("entries = 0", "entries = \"secret-77\"", "11"),
+            ("offline-seconds", "offline-minutes", "12"),
+            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "20"),
+            ("workers = 3", "pin = \"secret-77\"", "26"),
+            ("label = \"store\"", "label = {a = {b = 1}}", "23"),
+            ("\"default\", \"team/a\"", "\"secret 77\"", "21"),
+            ("name = \"laptop\"", "name = \"hsm\"", "30"),
+            ("file = \"keys\"", "file = \"secret-77", "34"),
+            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "16"),
             ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
         ] {
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();

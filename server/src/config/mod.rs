@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use strongroom_hsm::ProviderSettings;
 
 use crate::http::TlsFiles;
+use crate::key::KeyUseConfig;
 
 pub use file::{ConfigError, ConfigFile};
 
@@ -26,6 +27,8 @@ pub struct ServeConfig {
     pub places: Places,
     /// Where the master keys are.
     pub masters: MastersConfig,
+    /// How keys are used, and where that is told.
+    pub use_of_keys: KeyUseConfig,
     /// Whether a store may be founded where there is none.
     pub may_found: bool,
     /// Whether the master keys may be found on another token than the one they were made on; it is remembered instead.

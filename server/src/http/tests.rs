@@ -44,7 +44,7 @@ impl Readiness for Told {
 }
 
 struct Running {
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     gate: Arc<tokio::sync::Notify>,
     told: Arc<Told>,
     stop: oneshot::Sender<()>,
@@ -67,7 +67,7 @@ async fn start_with(tls: Option<Arc<Tls>>, limits: Limits) -> Running {
 }
 
 /// Sends `text` and gives all that comes until the server closes.
-async fn say(address: std::net::SocketAddr, text: &str) -> String {
+async fn say(address: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -75,7 +75,7 @@ async fn say(address: std::net::SocketAddr, text: &str) -> String {
     answer
 }
 
-async fn get(address: std::net::SocketAddr, path: &str) -> String {
+async fn get(address: SocketAddr, path: &str) -> String {
     say(address, &format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")).await
 }
 

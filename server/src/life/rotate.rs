@@ -58,10 +58,8 @@ pub async fn set_rotation(store: &Store, alias: &Alias, days: Option<u32>) -> Re
 pub async fn adopt(store: &Store, name: &MasterKeyName) -> Result<MasterKeyRow, LifeError> {
     let rows = store.keyring.master_keys().await?;
     let unknown = |id: &MasterKeyId| rows.iter().all(|row| row.id != *id);
-    let mut found: Vec<_> = store.masters.list_master_keys().await?;
-    found.retain(|key| {
-        key.alias == name.alias && name.version.is_none_or(|version| version == key.version) && unknown(&key.id)
-    });
+    let mut found = store.masters.list_versions(&name.alias).await?;
+    found.retain(|key| name.version.is_none_or(|version| version == key.version) && unknown(&key.id));
     let newest = found.into_iter().max_by_key(|key| key.version);
     let newest = newest.ok_or_else(|| LifeError::NoSuchKey(format!("{name} that only the token knows")))?;
     let adopted = store.masters.adopt_master_key(&newest.id).await?;
