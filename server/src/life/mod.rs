@@ -14,6 +14,7 @@ mod rotate;
 mod state;
 mod verify;
 
+use futures::stream::{self, Stream, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use strongroom_engine::KeyId;
 use strongroom_hsm::{Alias, KeyError, KnownKey, MasterKeyId, Version};
@@ -196,6 +197,15 @@ const PAGE: usize = 256;
 impl<'a> Walk<'a> {
     fn new(store: &'a Store) -> Self {
         Self { store, after: None }
+    }
+
+    /// Id by id; ends with the first failure.
+    fn stream(self) -> impl Stream<Item = Result<KeyId, KeyringError>> {
+        let pages = stream::try_unfold(self, async |mut walk| {
+            let ids = walk.next().await?;
+            Ok::<_, KeyringError>((!ids.is_empty()).then_some((stream::iter(ids.into_iter().map(Ok)), walk)))
+        });
+        pages.try_flatten()
     }
 
     /// The next ids; none at the end.

@@ -4,10 +4,11 @@
 //! where its old bytes still stand: one that a DELETE erased meanwhile does not come back.
 
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use strongroom_engine::KeyId;
 use strongroom_hsm::{Alias, KeyError, MasterKeyId, WrappedKey};
@@ -16,12 +17,17 @@ use tokio::time::Interval;
 
 use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
 use crate::audit::Subject;
-use crate::error::KeyringError;
+use crate::error::{KeyringError, OpError};
 use crate::keyring::{KeyRow, MasterKeyState, Wrapped};
 use crate::store::Store;
 
-/// Wraps under way at a time: more is slower on every token that was measured.
-const AT_ONCE: usize = 4;
+/// Keys that are with the HSM at a time: enough that each worker gets its frames a few at once, and few enough that a
+/// request waits behind some milliseconds of them.
+const WRAPS_AT_ONCE: usize = 16;
+/// Keys that wait for the keyring's commit at a time: they share one.
+const COMMITS_AT_ONCE: usize = 64;
+/// Between two tellings of progress.
+const TOLD_EVERY: u64 = 256;
 /// Failures that are named; beyond, they are only counted.
 const NAMED: usize = 100;
 
@@ -51,6 +57,14 @@ enum Outcome {
     Failed(String),
 }
 
+/// What is to be done with one key.
+enum Step {
+    /// Nothing: this became of it.
+    Over(Outcome),
+    /// To be put where the old bytes stand.
+    Replace(KeyRow, WrappedKey, WrappedKey),
+}
+
 /// Moves every wrapped key of `alias` to its current version.
 ///
 /// # Errors
@@ -73,18 +87,14 @@ pub async fn rewrap(
     let job = Job { store, alias, current, old, pace };
     let total = total(store).await?;
     let mut sum = Rewrapped::default();
-    let mut walk = Walk::new(store);
-    loop {
-        let ids = walk.next().await?;
-        if ids.is_empty() {
-            break;
-        }
-        let mut outcomes = stream::iter(ids).map(|id| job.one(id)).buffer_unordered(AT_ONCE);
-        while let Some(outcome) = outcomes.next().await {
-            sum.add(outcome?);
-        }
+    let wrapped = Walk::new(store).stream().map(|id| job.wrap(id)).buffer_unordered(WRAPS_AT_ONCE);
+    let mut outcomes = pin!(wrapped.map(|step| job.commit(step)).buffer_unordered(COMMITS_AT_ONCE));
+    while let Some(outcome) = outcomes.next().await {
+        sum.add(outcome?);
         let done = sum.moved + sum.skipped + sum.failed;
-        on_progress(Progress { done, total: total.max(done) });
+        if done.is_multiple_of(TOLD_EVERY) {
+            on_progress(Progress { done, total: total.max(done) });
+        }
     }
     if sum.moved > 0 {
         store.keyring.forget_replaced().await?;
@@ -117,39 +127,57 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn one(&self, id: KeyId) -> Result<Outcome, LifeError> {
+    /// Has the key wrapped anew, where it is to be moved.
+    async fn wrap(&self, id: Result<KeyId, KeyringError>) -> Result<Step, LifeError> {
+        let id = id?;
         let row = match self.store.keyring.row(id).await {
             Ok(Some(row)) => row,
-            Ok(None) => return Ok(Outcome::Skipped),
-            Err(KeyringError::Damaged(why)) => return Ok(Outcome::Failed(format!("key {id}: {why}"))),
+            Ok(None) => return Ok(Step::Over(Outcome::Skipped)),
+            Err(KeyringError::Damaged(why)) => return Ok(Step::Over(Outcome::Failed(format!("key {id}: {why}")))),
             Err(error) => return Err(error.into()),
         };
         // A data key under a bucket key stays where it is: the bucket key moves.
-        let Wrapped::ByMaster(old) = &row.wrapped else { return Ok(Outcome::Skipped) };
+        let Wrapped::ByMaster(old) = &row.wrapped else { return Ok(Step::Over(Outcome::Skipped)) };
         if old.master == self.current || !self.old.contains(&old.master) {
-            return Ok(Outcome::Skipped);
+            return Ok(Step::Over(Outcome::Skipped));
         }
-        match self.moved(&row, old).await {
-            Ok(true) => Ok(Outcome::Moved),
-            Ok(false) => Ok(Outcome::Skipped),
-            // Nothing further would work either: the run is taken up again when it does.
-            Err(error @ LifeError::Key(KeyError::Away { .. })) => Err(error),
-            Err(error @ LifeError::Keyring(KeyringError::Unavailable(_) | KeyringError::OutcomeUnknown(_))) => {
-                Err(error)
-            }
-            Err(error) => Ok(Outcome::Failed(format!("{} key {id}: {error}", kind_name(&row)))),
+        let old = old.clone();
+        match self.wrapped_anew(&row).await {
+            Ok(new) => Ok(Step::Replace(row, old, new)),
+            Err(error) => failed(&row, error).map(Step::Over),
         }
     }
 
-    /// Whether the key's old bytes still stood when the new ones came.
-    async fn moved(&self, row: &KeyRow, old: &WrappedKey) -> Result<bool, LifeError> {
+    async fn wrapped_anew(&self, row: &KeyRow) -> Result<WrappedKey, LifeError> {
         if let Some(pace) = &self.pace {
             pace.lock().await.tick().await;
         }
         // The keyring knows no names.
         let subject = Subject::default();
         let key = self.store.keys.unwrap(row, subject).await?;
-        let new = self.store.keys.wrap_again(self.alias, &key, row, subject).await?;
-        Ok(self.store.keyring.replace(row.id, old.clone(), new).await?)
+        Ok(self.store.keys.wrap_again(self.alias, &key, row, subject).await?)
+    }
+
+    /// Puts the new bytes where the old ones still stand.
+    async fn commit(&self, step: Result<Step, LifeError>) -> Result<Outcome, LifeError> {
+        let (row, old, new) = match step? {
+            Step::Over(outcome) => return Ok(outcome),
+            Step::Replace(row, old, new) => (row, old, new),
+        };
+        match self.store.keyring.replace(row.id, old, new).await {
+            Ok(true) => Ok(Outcome::Moved),
+            Ok(false) => Ok(Outcome::Skipped),
+            Err(error) => failed(&row, error.into()),
+        }
+    }
+}
+
+/// One key that cannot be moved is counted. What would keep every other from being moved, too, ends the run.
+fn failed(row: &KeyRow, error: LifeError) -> Result<Outcome, LifeError> {
+    match error {
+        LifeError::Key(KeyError::Away { .. })
+        | LifeError::Store(OpError::Unavailable(_))
+        | LifeError::Keyring(KeyringError::Unavailable(_) | KeyringError::OutcomeUnknown(_)) => Err(error),
+        error => Ok(Outcome::Failed(format!("{} key {}: {error}", kind_name(row), row.id))),
     }
 }
