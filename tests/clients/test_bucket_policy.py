@@ -23,7 +23,7 @@ from disk import catalog, database, keyring, rows
 from keys import unwrapped
 from painted import painted
 from refusal import body, refused
-from server import REGION, Server
+from server import REGION, REPOSITORY, Server
 from wire import exchange, presign, sign
 
 PART = painted(5 << 20)
@@ -595,6 +595,25 @@ def test_a_policy_knows_who_asks(s3, nobody, bucket):
     s3.list_objects_v2(Bucket=bucket)
     with denied():
         nobody.list_objects_v2(Bucket=bucket)
+
+
+def test_the_policy_that_the_documentation_shows_does_what_it_says(make_server, tmp_path):
+    authority = Authority(tmp_path)
+    authority.write(authority.pair())
+    text = (REPOSITORY / "docs/policies.md").read_text()
+    document = text.split("--policy '")[1].split("'")[0]
+    for server, over_tls in ((make_server(), False), (make_server(arguments=authority.arguments, authority=authority.path), True)):
+        server.start()
+        s3 = server.s3()
+        s3.create_bucket(Bucket="orders")
+        server.aws("s3api", "put-bucket-policy", "--bucket", "orders", "--policy", document)
+        if over_tls:
+            s3.put_object(Bucket="orders", Key="k", Body=b"x", ServerSideEncryption="AES256")
+            with denied():
+                s3.put_object(Bucket="orders", Key="k", Body=b"x")
+        else:
+            with denied():
+                s3.list_objects_v2(Bucket="orders")
 
 
 # What lies in the catalog

@@ -166,7 +166,7 @@ pub struct UploadRecord {
     pub checksum: Option<UploadChecksum>,
     /// What policies judge its parts and its completion by: condition keys and their values when it was opened.
     #[n(3)]
-    pub facts: Vec<(String, String)>,
+    pub facts: Vec<(String, Vec<String>)>,
 }
 
 /// Which checksum an upload was opened with.

@@ -9,6 +9,9 @@ use super::action::{Action, KeyAction};
 use super::language::{Decision, Facts, Policy, Principal, Request, decide};
 use crate::error::OpError;
 
+/// A condition key, and its values when an upload was opened.
+pub type UploadFact = (String, Vec<String>);
+
 /// Condition keys that an upload is judged by from its beginning to its end, whatever its parts say.
 const OF_THE_UPLOAD: [&str; 10] = [
     "s3:x-amz-acl",
@@ -67,19 +70,19 @@ impl Authority {
     }
 
     /// What an upload that this request opens is judged by later.
-    pub fn facts_of_upload(&self) -> Vec<(String, String)> {
-        let fact = |key: &str| Some((key.to_owned(), self.facts.value(key)?.to_owned()));
-        OF_THE_UPLOAD.into_iter().filter_map(fact).collect()
+    pub fn facts_of_upload(&self) -> Vec<UploadFact> {
+        let facts = OF_THE_UPLOAD.into_iter().map(|key| (key.to_owned(), self.facts.values(key).to_vec()));
+        facts.filter(|(_, values)| !values.is_empty()).collect()
     }
 
     /// The same authority over a step of an upload that was opened with these facts.
-    pub fn within_upload(&self, facts: &[(String, String)]) -> Self {
+    pub fn within_upload(&self, facts: &[UploadFact]) -> Self {
         let mut within = self.clone();
         for key in OF_THE_UPLOAD {
             within.facts.remove(key);
         }
-        for (key, value) in facts {
-            within.facts.set(key, value);
+        for (key, values) in facts {
+            within.facts.set_all(key, values.clone());
         }
         within
     }

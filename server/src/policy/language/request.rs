@@ -37,16 +37,8 @@ impl Facts {
         self.0.remove(&key.to_ascii_lowercase());
     }
 
-    /// The value of a key that has one.
-    pub fn value(&self, key: &str) -> Option<&str> {
-        match self.values(&key.to_ascii_lowercase()) {
-            [value] => Some(value),
-            _ => None,
-        }
-    }
-
     /// The values of a key that is written in lower case; none if it is absent.
-    pub(super) fn values(&self, lower_key: &str) -> &[String] {
+    pub fn values(&self, lower_key: &str) -> &[String] {
         self.0.get(lower_key).map(Vec::as_slice).unwrap_or_default()
     }
 }
