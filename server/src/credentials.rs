@@ -36,7 +36,8 @@ impl AccessKey {
         Ok(Self { id: "AK".chars().chain(letters).collect(), secret: Zeroizing::new(secret) })
     }
 
-    fn to_file_text(&self) -> Zeroizing<String> {
+    /// As a file in the AWS shared-credentials format.
+    pub fn to_file_text(&self) -> Zeroizing<String> {
         let (id, secret) = (&self.id, self.secret.as_str());
         Zeroizing::new(format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"))
     }

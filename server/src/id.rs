@@ -24,6 +24,8 @@ pub enum Write {}
 pub enum Session {}
 /// What a [`StreamId`] names.
 pub enum Stream {}
+/// What a [`UserId`] names.
+pub enum User {}
 
 /// One per store, made with its first start.
 pub type StoreId = Id<Store>;
@@ -35,6 +37,8 @@ pub type WriteId = Id<Write>;
 pub type SessionId = Id<Session>;
 /// One sealed stream in the blob store, within the session that wrote it.
 pub type StreamId = Id<Stream>;
+/// New at each creation of a user: one made again is another.
+pub type UserId = Id<User>;
 
 impl<T> Id<T> {
     /// A new name, made at `now_ms` (milliseconds since 1970).

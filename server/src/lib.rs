@@ -8,6 +8,7 @@
 //! HTTP, and reaches blob store, keyring, catalog, master keys and clock through traits only.
 
 pub mod admin;
+pub mod administrators;
 pub mod audit;
 pub mod blob;
 mod bridge;
@@ -35,3 +36,4 @@ pub mod s3;
 mod session;
 pub mod start;
 pub mod store;
+pub mod users;

@@ -119,6 +119,7 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         force_token: masters.force_token,
         audit: open_audit_log(config)?,
         clock: Arc::new(SystemClock),
+        owner_uses_keys: config.administrators.one_administrator,
     };
     if !existing.catalog {
         let master = match parts.keyring.master_keys().await?.into_iter().next() {
@@ -271,9 +272,8 @@ async fn first_master_key(parts: &StoreParts) -> Result<MasterKeyRow, StartError
 async fn add_pending_key(store: &Store, credentials: &CredentialsFile) -> Result<(), StartError> {
     let path = credentials.path();
     let Some(key) = credentials.pending().map_err(folder("read", &path))? else { return Ok(()) };
-    match store.add_access_key(&key.id, &key.secret).await {
-        // It came that far last time.
-        Ok(()) | Err(OpError::ConcurrentChange) => {}
+    match store.users.found(key).await {
+        Ok(()) => {}
         Err(OpError::Unavailable(reason)) => {
             tracing::warn!(reason, "the first access key is added at the next start: the HSM is away");
             return Ok(());

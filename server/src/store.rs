@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use strongroom_engine::{DataKey, KeyId, Kind, open_small, seal_small};
+use strongroom_engine::{DataKey, KeyId, Kind};
 use strongroom_hsm::{CacheLimits, KeyError, MasterKeyAdmin};
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
 use crate::audit::{AuditLog, AuditedMasters, Subject};
 use crate::blob::{BlobName, BlobStore};
@@ -17,7 +16,7 @@ use crate::id::{SessionId, StoreId, StreamId};
 use crate::key::{Keys, store_key_context};
 use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow, Wrapped};
 use crate::ops::access::BucketPolicies;
-use crate::policy::language::Principal;
+use crate::users::{Caller, Users};
 use crate::{jobs, session};
 
 /// Returns once the token's files are durable.
@@ -40,6 +39,8 @@ pub struct StoreParts {
     pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
+    /// Whether the owner may use every master key without a policy that says so.
+    pub owner_uses_keys: bool,
 }
 
 /// An open store.
@@ -64,15 +65,14 @@ pub struct Store {
     pub clock: Arc<dyn Clock>,
     /// Makes, wraps and opens keys.
     pub keys: Arc<Keys>,
+    /// Users and their access keys.
+    pub users: Users,
     /// Removes what no row names.
     pub remover: Arc<Remover>,
     /// Policies of buckets, parsed.
     pub policies: BucketPolicies,
     beside: Mutex<Vec<JoinHandle<()>>>,
 }
-
-/// Separates access keys from any other use of the store key.
-const ACCESS_KEY_LABEL: &str = "strongroom/access-key/1";
 
 impl Store {
     /// Makes a store of parts that hold nothing yet, or goes on where a first start was interrupted: the keyring gets
@@ -117,7 +117,7 @@ impl Store {
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
     pub async fn open(parts: StoreParts, cache: CacheLimits, alone: bool) -> Result<Arc<Self>, OpError> {
-        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock } = parts;
+        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock, owner_uses_keys } = parts;
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
         match catalog.store().await? {
             Some(store) if store == identity.store => {}
@@ -135,6 +135,7 @@ impl Store {
             clock.clone(),
             cache,
         ));
+        let users = Users::new(identity.store, session, catalog.clone(), keys.clone(), clock.clone(), owner_uses_keys);
         let remover = Remover::start(catalog.clone(), keyring.clone(), blobs.clone(), session);
         let beside = Mutex::new(vec![session::keep_alive(catalog.clone(), session)]);
         let store = Self {
@@ -148,6 +149,7 @@ impl Store {
             audit,
             clock,
             keys,
+            users,
             remover,
             policies: BucketPolicies::default(),
             beside,
@@ -178,42 +180,12 @@ impl Store {
         Ok(BlobName { session: self.session, stream: StreamId::fresh(self.clock.now_ms())? })
     }
 
-    /// Adds an access key; its secret is sealed under the store key.
+    /// Who signs with this access key.
     ///
     /// # Errors
-    /// [`OpError::ConcurrentChange`] if it exists; [`OpError::Unavailable`] while the HSM is away.
-    pub async fn add_access_key(&self, id: &str, secret: &str) -> Result<(), OpError> {
-        let key = self.keys.store_key().await?;
-        let sealed = seal_small(&key, ACCESS_KEY_LABEL, &self.access_key_context(id), secret.as_bytes())?;
-        Ok(self.catalog.add_access_key(self.session, id, sealed).await?)
-    }
-
-    /// The secret of an access key.
-    ///
-    /// # Errors
-    /// [`OpError::NoSuchAccessKey`]; [`OpError::Damaged`] if it does not open; [`OpError::Unavailable`].
-    pub async fn access_key_secret(&self, id: &str) -> Result<Zeroizing<String>, OpError> {
-        let sealed = self.catalog.access_key(id).await?.ok_or(OpError::NoSuchAccessKey)?;
-        let key = self.keys.store_key().await?;
-        let plain = open_small(&key, ACCESS_KEY_LABEL, &self.access_key_context(id), &sealed)
-            .map_err(|_| OpError::Damaged(format!("the row of access key {id} was altered")))?;
-        let text = std::str::from_utf8(&plain).map_err(|_| OpError::Damaged(format!("access key {id} is no text")))?;
-        Ok(Zeroizing::new(text.to_owned()))
-    }
-
-    /// Whose access key it is.
-    ///
-    /// # Errors
-    /// As [`Store::access_key_secret`].
-    pub async fn principal(&self, access_key: &str) -> Result<Principal, OpError> {
-        self.access_key_secret(access_key).await.map(|_| Principal::Owner)
-    }
-
-    fn access_key_context(&self, id: &str) -> strongroom_engine::ContextDigest {
-        let mut context = strongroom_engine::Context::new(Kind::Configuration);
-        context.store_id = self.id.as_bytes();
-        context.object_key = id.as_bytes();
-        context.digest()
+    /// [`OpError::NoSuchAccessKey`]; [`OpError::Damaged`] if a row does not open; [`OpError::Unavailable`].
+    pub async fn caller(&self, access_key: &str) -> Result<Arc<Caller>, OpError> {
+        self.users.caller(access_key).await
     }
 
     /// Returns once what was made or destroyed on the token is durable.

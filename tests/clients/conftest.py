@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("certificates", "damage", "disk", "keys", "refusal", "server", "strace", "tokens", "wire")
+pytest.register_assert_rewrite("administer", "certificates", "damage", "disk", "keys", "refusal", "server", "strace", "tokens", "wire")
 
 from server import BINARY, Server  # noqa: E402 (its asserts are to be rewritten)
 

@@ -58,6 +58,7 @@ class Server:
         options: tuple[str, ...] = ("--dev",),
         arguments: tuple[str, ...] = (),
         authority: Path | None = None,
+        roles_apart: bool = False,
     ):
         self.data = Path(data)
         self.port = port or free_port()
@@ -70,6 +71,8 @@ class Server:
         self._wrapper = wrapper
         self.options = options
         self.arguments = arguments
+        # Most tests are about something else: one person administers keys and data.
+        self.roles = () if roles_apart else ("--one-administrator",)
         self._environment = {**os.environ, LOG_LEVEL_VARIABLE: log_level, **(environment or {})}
 
     # Life
@@ -77,7 +80,7 @@ class Server:
     def spawn(self) -> "Server":
         """Starts the process and returns at once: ready or not, alive or not."""
         command = [*self._wrapper, BINARY, "serve", *self.options, "--data", str(self.data), "--listen", self.address]
-        command += self.arguments
+        command += [*self.roles, *self.arguments]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True

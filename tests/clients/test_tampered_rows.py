@@ -178,7 +178,7 @@ def test_an_access_key_given_another_name_signs_nothing(own_server):
     own = own_server.credentials()
     forged = Credentials("AKIAFORGED0000000000", own.secret_key)
     with behind_its_back(own_server) as connection:
-        connection.execute("INSERT INTO access_key SELECT ?, sealed FROM access_key", (forged.access_key.encode(),))
+        connection.execute("INSERT INTO access_key SELECT ?, user, generation, sealed FROM access_key", (forged.access_key.encode(),))
     answer = exchange(own_server, sign(own_server, "GET", "/", credentials=forged))
     assert answer.status in (403, 500)
     assert exchange(own_server, sign(own_server, "GET", "/")).status == 200

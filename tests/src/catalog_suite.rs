@@ -12,6 +12,8 @@ use strongroom_server::catalog::{
 use strongroom_server::error::CatalogError;
 use strongroom_server::id::{BucketId, Id, SessionId, StoreId, StreamId};
 
+use crate::user_suite::{access_key, user};
+
 /// Opens the catalog; each time the same one.
 pub type Open<'a> = &'a (dyn Fn() -> Arc<dyn Catalog> + Sync);
 
@@ -23,7 +25,6 @@ macro_rules! catalog_suite {
             $crate::catalog_suite::a_catalog_belongs_to_one_store as a_catalog_belongs_to_one_store,
             $crate::catalog_suite::a_session_that_is_not_open_changes_nothing as a_session_that_is_not_open_changes_nothing,
             $crate::catalog_suite::a_session_moves_on_and_never_back as a_session_moves_on_and_never_back,
-            $crate::catalog_suite::an_access_key_is_never_replaced as an_access_key_is_never_replaced,
             $crate::catalog_suite::a_bucket_name_is_taken_once as a_bucket_name_is_taken_once,
             $crate::catalog_suite::a_configuration_read_before_another_change_is_not_written as a_configuration_read_before_another_change_is_not_written,
             $crate::catalog_suite::a_bucket_goes_when_it_is_empty_and_takes_its_uploads as a_bucket_goes_when_it_is_empty_and_takes_its_uploads,
@@ -40,7 +41,7 @@ macro_rules! catalog_suite {
     };
 }
 
-const SESSION: SessionId = SessionId::from_bytes([0x5e; 16]);
+pub(crate) const SESSION: SessionId = SessionId::from_bytes([0x5e; 16]);
 
 /// A name that no other number has.
 pub(crate) fn id<T>(number: u64) -> Id<T> {
@@ -162,7 +163,12 @@ pub async fn a_session_that_is_not_open_changes_nothing(open: Open<'_>) {
         let new = version(bucket_id, "new", 12);
         let closed = [
             catalog.renew_session(refused).await.err(),
-            catalog.add_access_key(refused, "AK", vec![1]).await.err(),
+            catalog.create_user(refused, user("other", 1)).await.err(),
+            catalog.change_user(refused, user("alice", 1)).await.err(),
+            catalog.delete_user(refused, "alice").await.err(),
+            catalog.add_access_key(refused, access_key("AK", "alice", 1)).await.err(),
+            catalog.change_access_key(refused, access_key("AK", "alice", 1)).await.err(),
+            catalog.delete_access_key(refused, "AK").await.err(),
             catalog.create_bucket(refused, bucket("other", 2)).await.err(),
             catalog.configure_bucket(refused, bucket_id, 0, vec![]).await.err(),
             catalog.delete_bucket(refused, bucket_id).await.err(),
@@ -199,15 +205,6 @@ pub async fn a_session_moves_on_and_never_back(open: Open<'_>) {
     check_conflict(catalog.advance_session(SESSION, SessionState::Closed).await);
     assert_eq!(catalog.sessions().await.unwrap(), []);
     assert_eq!(catalog.unknown_sessions(vec![SESSION, id(404)]).await.unwrap(), [id(404)]);
-}
-
-pub async fn an_access_key_is_never_replaced(open: Open<'_>) {
-    let catalog = open();
-    catalog.open_session(SESSION).await.unwrap();
-    catalog.add_access_key(SESSION, "AK", vec![1]).await.unwrap();
-    check_conflict(catalog.add_access_key(SESSION, "AK", vec![2]).await);
-    assert_eq!(catalog.access_key("AK").await.unwrap(), Some(vec![1]));
-    assert_eq!(catalog.access_key("ak").await.unwrap(), None);
 }
 
 pub async fn a_bucket_name_is_taken_once(open: Open<'_>) {

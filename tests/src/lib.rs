@@ -17,6 +17,7 @@ pub mod key_life_suite;
 pub mod keyring_suite;
 pub mod listing_suite;
 pub mod upload_suite;
+pub mod user_suite;
 
 /// One test for each promise, over `$open`: an expression that gives a function which opens the thing.
 #[macro_export]

@@ -56,6 +56,7 @@ mod on_sqlite_catalog {
     strongroom_tests::catalog_suite!(in_new_folder(sqlite_catalog));
     strongroom_tests::listing_suite!(in_new_folder(sqlite_catalog));
     strongroom_tests::upload_suite!(in_new_folder(sqlite_catalog));
+    strongroom_tests::user_suite!(in_new_folder(sqlite_catalog));
 }
 
 mod on_sqlite_keyring {

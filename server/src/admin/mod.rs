@@ -5,6 +5,7 @@
 
 mod client;
 mod socket;
+mod users;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -14,12 +15,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strongroom_hsm::Alias;
 
+use crate::administrators::Roles;
 use crate::audit::{Administration, Who, on_behalf_of};
 use crate::life::{self, LifeError, MasterKeyName, OnProgress, Progress, RewrapOptions, VerifyOptions};
 use crate::store::Store;
+use crate::users::UserError;
 
 pub use client::{Admin, AdminError};
 pub use socket::AdminSocket;
+pub use users::UserCommand;
 
 /// A command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -107,6 +111,8 @@ pub enum Command {
         /// The object; nothing: the bucket.
         key: Option<String>,
     },
+    /// About users.
+    Users(UserCommand),
 }
 
 /// What is heard of a command.
@@ -121,11 +127,78 @@ enum Event {
     Failed(String),
 }
 
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// About master keys.
+    #[error(transparent)]
+    Life(#[from] LifeError),
+    /// About users.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// Ask who may.
+    #[error("{0}")]
+    NotAllowed(String),
+}
+
+impl Command {
+    /// What it takes; `None`: any role will do. What it says may take more.
+    fn needs(&self) -> Option<Roles> {
+        match self {
+            Self::ListKeys
+            | Self::CreateKey { .. }
+            | Self::RotateKey { .. }
+            | Self::SetRotation { .. }
+            | Self::AdoptKey { .. }
+            | Self::DisableKey { .. }
+            | Self::EnableKey { .. }
+            | Self::ScheduleDestruction { .. }
+            | Self::CancelDestruction { .. }
+            | Self::DestroyKey { .. }
+            | Self::Rewrap { .. }
+            | Self::VerifyKeys { .. }
+            | Self::Impact { .. }
+            | Self::CacheStatus
+            | Self::BackUpKeyring { .. }
+            | Self::Invalidate { .. } => Some(Roles::KEYS),
+            Self::Users(command) => command.needs(),
+        }
+    }
+}
+
+/// Who gives a command.
+#[derive(Clone, Debug)]
+pub(crate) struct Administrator {
+    /// A user of this machine, or the server itself.
+    pub(crate) who: Who,
+    /// What that one administers.
+    pub(crate) roles: Roles,
+}
+
+impl Administrator {
+    /// Refuses what takes a role that this one has not.
+    fn check(&self, command: &Command) -> Result<(), CommandError> {
+        let Self { who, roles } = self;
+        match command.needs() {
+            Some(needed) if !roles.cover(needed) => Err(CommandError::NotAllowed(format!(
+                "this takes an administrator of {needed}, and {who} administers {roles} here: \
+                 see [administrators] in the server's configuration"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Does what a command says.
-async fn perform(store: &Arc<Store>, command: Command, on_progress: OnProgress<'_>) -> Result<Value, LifeError> {
+async fn perform(
+    store: &Arc<Store>,
+    command: Command,
+    roles: Roles,
+    on_progress: OnProgress<'_>,
+) -> Result<Value, CommandError> {
     let rotated = |row: crate::keyring::MasterKeyRow| serde_json::json!({ "alias": row.alias, "version": row.version, "id": row.id });
     let done = match command {
-        Command::ListKeys => json(&life::list(store).await?),
+        Command::ListKeys => report(&life::list(store).await?),
         Command::CreateKey { alias } => rotated(life::create(store, &alias).await?),
         Command::RotateKey { alias } => rotated(life::rotate(store, &alias).await?),
         Command::SetRotation { alias, days } => {
@@ -138,34 +211,40 @@ async fn perform(store: &Arc<Store>, command: Command, on_progress: OnProgress<'
         Command::ScheduleDestruction { name, days } => rotated(life::schedule_destruction(store, &name, days).await?),
         Command::CancelDestruction { name } => rotated(life::cancel_destruction(store, &name).await?),
         Command::DestroyKey { name } => rotated(life::destroy(store, &name).await?),
-        Command::Rewrap { alias, options } => json(&life::rewrap(store, &alias, options, on_progress).await?),
-        Command::VerifyKeys { options } => json(&life::verify(store, options, on_progress).await?),
-        Command::Impact { name } => json(&life::impact(store, &name, on_progress).await?),
-        Command::CacheStatus => json(&store.keys.cache_status()),
+        Command::Rewrap { alias, options } => report(&life::rewrap(store, &alias, options, on_progress).await?),
+        Command::VerifyKeys { options } => report(&life::verify(store, options, on_progress).await?),
+        Command::Impact { name } => report(&life::impact(store, &name, on_progress).await?),
+        Command::CacheStatus => report(&store.keys.cache_status()),
         Command::BackUpKeyring { to } => {
             life::back_up(store, &to).await?;
             serde_json::json!({ "backup": to })
         }
-        Command::Invalidate { bucket, key } => json(&life::invalidate(store, &bucket, key.as_deref()).await?),
+        Command::Users(command) => users::perform(store, command, roles).await?,
+        Command::Invalidate { bucket, key } => report(&life::invalidate(store, &bucket, key.as_deref()).await?),
     };
     Ok(done)
 }
 
 /// Reports hold nothing that JSON cannot say.
-fn json(report: &impl Serialize) -> Value {
-    serde_json::to_value(report).unwrap_or(Value::Null)
+fn report(what: &impl Serialize) -> Value {
+    serde_json::to_value(what).unwrap_or(Value::Null)
 }
 
 /// Does a command on behalf of somebody, and leaves the event.
 pub(crate) async fn perform_for(
     store: &Arc<Store>,
-    who: Who,
+    administrator: Administrator,
     command: Command,
     on_progress: OnProgress<'_>,
-) -> Result<Value, LifeError> {
+) -> Result<Value, CommandError> {
+    let roles = administrator.roles;
+    let who = administrator.who.clone();
     let work = async {
-        let event = Administration { command: command.clone() };
-        let outcome = perform(store, command, on_progress).await;
+        let event = Administration { role: roles.to_string(), command: command.clone() };
+        let outcome = match administrator.check(&command) {
+            Ok(()) => perform(store, command, roles, on_progress).await,
+            Err(error) => Err(error),
+        };
         let result = outcome.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
         store.audit.administration(event, result).await;
         outcome

@@ -55,6 +55,8 @@ impl KeyUse {
 /// A command of an administrator.
 #[derive(Serialize)]
 pub struct Administration {
+    /// What whoever gave it administers.
+    pub role: String,
     /// As it was given; no command holds a secret.
     pub command: Command,
 }

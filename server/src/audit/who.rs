@@ -42,6 +42,12 @@ impl Who {
     }
 }
 
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Does `work` on behalf of somebody.
 pub async fn on_behalf_of<T>(who: Who, work: impl Future<Output = T>) -> T {
     WHO.scope(who, work).await

@@ -1,4 +1,4 @@
-//! Step 7, the database of buckets, versions, uploads and parts: the trait and its rows.
+//! Step 7, the database of users, buckets, versions, uploads and parts: the trait and its rows.
 //!
 //! A row shows names, sizes of tables and times; everything else is sealed (see [`record`]). Every commit names the
 //! session that makes it and is refused when that session is closed, so that a process that was taken for dead cannot
@@ -19,6 +19,30 @@ pub use sqlite::SqliteCatalog;
 
 /// Counts the changes of one row; a commit that depends on what was read names the generation that it read.
 pub type Generation = u64;
+
+/// A user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserRow {
+    /// As people and policies name it.
+    pub name: String,
+    /// Rises with each change of `sealed`.
+    pub generation: Generation,
+    /// Who that is, and the policies.
+    pub sealed: Vec<u8>,
+}
+
+/// An access key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessKeyRow {
+    /// As requests name it.
+    pub id: String,
+    /// Whose it is, to find it by; what counts is sealed.
+    pub user: String,
+    /// Rises with each change of `sealed`.
+    pub generation: Generation,
+    /// The secret, and whose it is.
+    pub sealed: Vec<u8>,
+}
 
 /// A bucket.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -171,7 +195,7 @@ pub enum SessionState {
     Swept,
 }
 
-/// The database of buckets, versions, uploads and parts. Every method that changes something commits durably before
+/// The database of users, buckets, versions, uploads and parts. Every method that changes something commits durably before
 /// it returns, and returns [`CatalogError::SessionClosed`] when its session is not open and
 /// [`CatalogError::OutcomeUnknown`] when nobody can tell whether the commit happened.
 #[async_trait]
@@ -192,10 +216,26 @@ pub trait Catalog: Send + Sync {
     /// Moves a session on; never back.
     async fn advance_session(&self, session: SessionId, state: SessionState) -> Result<(), CatalogError>;
 
-    /// The sealed access key `id`.
-    async fn access_key(&self, id: &str) -> Result<Option<Vec<u8>>, CatalogError>;
-    /// Adds an access key; [`CatalogError::Conflict`] if it exists.
-    async fn add_access_key(&self, session: SessionId, id: &str, sealed: Vec<u8>) -> Result<(), CatalogError>;
+    /// All users, by name.
+    async fn users(&self) -> Result<Vec<UserRow>, CatalogError>;
+    /// The user of this name.
+    async fn user(&self, name: &str) -> Result<Option<UserRow>, CatalogError>;
+    /// Adds a user; [`CatalogError::Conflict`] if the name is taken.
+    async fn create_user(&self, session: SessionId, row: UserRow) -> Result<(), CatalogError>;
+    /// Replaces the row that was read in `row.generation`; [`CatalogError::Conflict`] if it changed since or is gone.
+    async fn change_user(&self, session: SessionId, row: UserRow) -> Result<(), CatalogError>;
+    /// Removes a user with all access keys; [`CatalogError::Conflict`] if there is none.
+    async fn delete_user(&self, session: SessionId, name: &str) -> Result<(), CatalogError>;
+    /// The access key `id` and its user, as they are at one moment. [`CatalogError::Damaged`] if the user is gone.
+    async fn access_key(&self, id: &str) -> Result<Option<(AccessKeyRow, UserRow)>, CatalogError>;
+    /// The access keys of a user, by id.
+    async fn access_keys(&self, user: &str) -> Result<Vec<AccessKeyRow>, CatalogError>;
+    /// Adds an access key; [`CatalogError::Conflict`] if it exists, or its user does not.
+    async fn add_access_key(&self, session: SessionId, row: AccessKeyRow) -> Result<(), CatalogError>;
+    /// Replaces the row that was read in `row.generation`; [`CatalogError::Conflict`] if it changed since or is gone.
+    async fn change_access_key(&self, session: SessionId, row: AccessKeyRow) -> Result<(), CatalogError>;
+    /// Removes an access key; [`CatalogError::Conflict`] if there is none.
+    async fn delete_access_key(&self, session: SessionId, id: &str) -> Result<(), CatalogError>;
 
     /// All buckets, by name.
     async fn buckets(&self) -> Result<Vec<BucketRow>, CatalogError>;

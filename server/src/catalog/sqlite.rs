@@ -8,6 +8,7 @@ mod condemned;
 mod schema;
 mod sessions;
 mod uploads;
+mod users;
 mod versions;
 
 use std::path::Path;
@@ -17,8 +18,8 @@ use rusqlite::{Connection, Params, Row};
 use strongroom_engine::KeyId;
 
 use super::{
-    BucketRow, Catalog, Condemnation, Condemned, Expect, Generation, ListQuery, Listed, PartRow, SessionRow,
-    SessionState, UploadMarker, UploadRow, VersionRow,
+    AccessKeyRow, BucketRow, Catalog, Condemnation, Condemned, Expect, Generation, ListQuery, Listed, PartRow,
+    SessionRow, SessionState, UploadMarker, UploadRow, UserRow, VersionRow,
 };
 use crate::commit::{Database, DatabaseError, DatabaseFile, rows};
 use crate::error::CatalogError;
@@ -91,14 +92,49 @@ impl Catalog for SqliteCatalog {
         self.database.write(move |connection| sessions::advance(connection, session, state)).await
     }
 
-    async fn access_key(&self, id: &str) -> Result<Option<Vec<u8>>, CatalogError> {
-        let id = id.to_owned();
-        self.database.read(move |connection| buckets::access_key(connection, &id)).await
+    async fn users(&self) -> Result<Vec<UserRow>, CatalogError> {
+        self.database.read(users::all).await
     }
 
-    async fn add_access_key(&self, session: SessionId, id: &str, sealed: Vec<u8>) -> Result<(), CatalogError> {
+    async fn user(&self, name: &str) -> Result<Option<UserRow>, CatalogError> {
+        let name = name.to_owned();
+        self.database.read(move |connection| users::named(connection, &name)).await
+    }
+
+    async fn create_user(&self, session: SessionId, row: UserRow) -> Result<(), CatalogError> {
+        self.write(session, move |connection| users::create(connection, &row)).await
+    }
+
+    async fn change_user(&self, session: SessionId, row: UserRow) -> Result<(), CatalogError> {
+        self.write(session, move |connection| users::change_user(connection, &row)).await
+    }
+
+    async fn delete_user(&self, session: SessionId, name: &str) -> Result<(), CatalogError> {
+        let name = name.to_owned();
+        self.write(session, move |connection| users::delete(connection, &name)).await
+    }
+
+    async fn access_key(&self, id: &str) -> Result<Option<(AccessKeyRow, UserRow)>, CatalogError> {
         let id = id.to_owned();
-        self.write(session, move |connection| buckets::add_access_key(connection, &id, &sealed)).await
+        self.database.read(move |connection| users::access_key(connection, &id)).await
+    }
+
+    async fn access_keys(&self, user: &str) -> Result<Vec<AccessKeyRow>, CatalogError> {
+        let user = user.to_owned();
+        self.database.read(move |connection| users::access_keys(connection, &user)).await
+    }
+
+    async fn add_access_key(&self, session: SessionId, row: AccessKeyRow) -> Result<(), CatalogError> {
+        self.write(session, move |connection| users::add_access_key(connection, &row)).await
+    }
+
+    async fn change_access_key(&self, session: SessionId, row: AccessKeyRow) -> Result<(), CatalogError> {
+        self.write(session, move |connection| users::change_access_key(connection, &row)).await
+    }
+
+    async fn delete_access_key(&self, session: SessionId, id: &str) -> Result<(), CatalogError> {
+        let id = id.to_owned();
+        self.write(session, move |connection| users::delete_access_key(connection, &id)).await
     }
 
     async fn buckets(&self) -> Result<Vec<BucketRow>, CatalogError> {

@@ -11,6 +11,8 @@ mod open;
 mod seal;
 mod serve;
 mod store_args;
+mod users;
+mod users_report;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -31,6 +33,7 @@ enum Command {
     Seal(Box<seal::Seal>),
     Open(Box<open::Open>),
     Keys(Box<keys::Keys>),
+    Users(Box<users::Users>),
     Hsm(Box<hsm::Hsm>),
     /// The process that holds the HSM module. The server starts it.
     #[command(hide = true)]
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Seal(seal) => seal.run(),
         Command::Open(open) => open.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Users(users) => users.run(),
         Command::Hsm(hsm) => hsm.run(),
     };
     match ended {

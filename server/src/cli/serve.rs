@@ -15,6 +15,7 @@ use super::Failure;
 use super::key_use_args::KeyUseArgs;
 use super::store_args::StoreArgs;
 use crate::admin::AdminSocket;
+use crate::administrators::Administrators;
 use crate::config::{MastersConfig, ServeConfig};
 use crate::http::{self, Limits, Tls, TlsFiles};
 use crate::log;
@@ -44,6 +45,10 @@ pub(super) struct Serve {
     /// The certificate's private key: PEM, readable by its owner only.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Let one person administer both keys and data; where nobody is named in the configuration, the user that the
+    /// server runs as. The owner then may use every master key. --dev implies it.
+    #[arg(long)]
+    one_administrator: bool,
     /// What to log: error, warn, info, debug, trace, or directives for parts of the program [default: info].
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG")]
     log: Option<log::Directives>,
@@ -66,6 +71,7 @@ impl Serve {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        config.administrators.one_administrator |= self.one_administrator;
         self.use_of_keys.apply(&mut config.use_of_keys)?;
         if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
             config.tls = Some(TlsFiles { cert: std::path::absolute(cert)?, key: std::path::absolute(key)? });
@@ -74,11 +80,13 @@ impl Serve {
         // A path that this processor lacks is told now, and not by the first request.
         let path = strongroom_engine::CpuPath::chosen()?;
         tracing::info!(path = path.name(), "ciphers");
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+        let administrators = Administrators::find(&config, rustix::process::geteuid().as_raw())?;
+        administrators.tell();
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config, administrators))
     }
 }
 
-async fn serve(config: ServeConfig) -> Result<(), Failure> {
+async fn serve(config: ServeConfig, administrators: Administrators) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let tls = config.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
     // The port before the store: a second server is told so before it touches anything.
@@ -87,7 +95,7 @@ async fn serve(config: ServeConfig) -> Result<(), Failure> {
         .map_err(|error| Failure { line: format!("cannot listen on {}: {error}", config.listen), code: 1 })?;
     let address = listener.local_addr()?;
     let Opened { store, credentials, .. } = &start::open(&config).await?;
-    match AdminSocket::listen(&config.places.data) {
+    match AdminSocket::listen(&config.places.admin_socket, administrators) {
         Ok(socket) => store.run_beside(socket.serve(Arc::downgrade(store))),
         Err(error) => tracing::warn!(%error, "no administration while this server runs: its socket cannot be made"),
     }

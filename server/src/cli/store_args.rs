@@ -43,6 +43,10 @@ pub(super) struct StoreArgs {
     /// Folder in which the token of --dev lies, as `token` [default: DIR].
     #[arg(long, global = true, value_name = "FOLDER", conflicts_with = "pkcs11_module")]
     token: Option<PathBuf>,
+    /// Socket by which a running server is administered: where others than its own user can reach it, if they are to
+    /// [default: DIR/admin.sock].
+    #[arg(long, global = true, value_name = "FILE")]
+    admin_socket: Option<PathBuf>,
     /// PKCS#11 module of the HSM, a shared object.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "keyfile")]
     pkcs11_module: Option<PathBuf>,
@@ -117,6 +121,8 @@ impl StoreArgs {
             (None, Need::Places) => MastersConfig::NotTold,
             (None, Need::Masters | Need::MastersOrDevToken) => return Err(Failure::usage(start::NOT_TOLD)),
         };
+        let mut administrators = file.administrators.clone();
+        administrators.one_administrator |= self.dev;
         Ok(ServeConfig {
             listen: file.listen.clone().unwrap_or_else(|| LISTEN.to_owned()),
             tls: file.tls.clone(),
@@ -124,6 +130,7 @@ impl StoreArgs {
             masters,
             use_of_keys: file.use_of_keys(),
             may_found: self.dev || self.init,
+            administrators,
             accept_moved_token: self.accept_moved_token,
         })
     }
@@ -137,6 +144,7 @@ impl StoreArgs {
             (&self.catalog, &mut places.catalog),
             (&self.keyring, &mut places.keyring),
             (&self.token, &mut places.token_parent),
+            (&self.admin_socket, &mut places.admin_socket),
         ];
         for (given, place) in given {
             if let Some(path) = given {

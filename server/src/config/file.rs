@@ -11,7 +11,7 @@ use serde::Deserialize;
 use strongroom_hsm::{Alias, CacheLimits, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
 
-use super::Places;
+use super::{AdministratorsConfig, LocalUser, Places};
 use crate::http::TlsFiles;
 use crate::key::KeyUseConfig;
 use crate::log::Directives;
@@ -48,6 +48,8 @@ pub struct ConfigFile {
     pub log: Option<Directives>,
     /// The certificate.
     pub tls: Option<TlsFiles>,
+    /// Who administers.
+    pub administrators: AdministratorsConfig,
     /// Where the master keys are.
     pub masters: Vec<ProviderSettings>,
     places: PlacesTable,
@@ -65,6 +67,8 @@ struct Document {
     key_cache: KeyCacheTable,
     tls: Option<TlsTable>,
     #[serde(default)]
+    administrators: AdministratorsTable,
+    #[serde(default)]
     masters: Vec<Spanned<BTreeMap<String, Spanned<Value>>>>,
 }
 
@@ -78,6 +82,8 @@ struct PlacesTable {
     token: Option<PathBuf>,
     #[serde(rename = "audit-log")]
     audit_log: Option<PathBuf>,
+    #[serde(rename = "admin-socket")]
+    admin_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +93,15 @@ struct KeyCacheTable {
     seconds: Option<u64>,
     uses: Option<u64>,
     offline_seconds: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct AdministratorsTable {
+    keys: Option<Vec<LocalUser>>,
+    data: Option<Vec<LocalUser>>,
+    #[serde(default)]
+    one_administrator: bool,
 }
 
 #[derive(Deserialize)]
@@ -119,12 +134,13 @@ impl ConfigFile {
 
     /// Puts the places that are told into `places`.
     pub fn place(&self, places: &mut Places) {
-        let PlacesTable { data: _, blobs, catalog, keyring, token, audit_log: _ } = &self.places;
+        let PlacesTable { data: _, blobs, catalog, keyring, token, audit_log: _, admin_socket } = &self.places;
         let told = [
             (blobs, &mut places.blobs),
             (catalog, &mut places.catalog),
             (keyring, &mut places.keyring),
             (token, &mut places.token_parent),
+            (admin_socket, &mut places.admin_socket),
         ];
         for (told, place) in told {
             if let Some(path) = told {
@@ -156,13 +172,15 @@ impl ConfigFile {
             log.into_inner().parse().map_err(|_| Wrong::new(at, "log is a level, or directives for parts"))
         });
         let mut places = document.places;
-        let PlacesTable { data, blobs, catalog, keyring, token, audit_log } = &mut places;
-        let paths = [data, blobs, catalog, keyring, token, audit_log];
+        let PlacesTable { data, blobs, catalog, keyring, token, audit_log, admin_socket } = &mut places;
+        let paths = [data, blobs, catalog, keyring, token, audit_log, admin_socket];
         for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         let tls =
             document.tls.map(|TlsTable { cert, key }| TlsFiles { cert: folder.join(cert), key: folder.join(key) });
+        let AdministratorsTable { keys, data, one_administrator } = document.administrators;
+        let administrators = AdministratorsConfig { keys, data, one_administrator };
         let mut masters: Vec<ProviderSettings> = Vec::new();
         for table in document.masters {
             let at = table.span().start;
@@ -173,7 +191,7 @@ impl ConfigFile {
             masters.push(settings);
         }
         let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
-        Ok(Self { listen, log, tls, masters, places, key_cache })
+        Ok(Self { listen, log, tls, administrators, masters, places, key_cache })
     }
 }
 

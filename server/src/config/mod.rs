@@ -6,6 +6,7 @@ mod file;
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use strongroom_hsm::ProviderSettings;
 
 use crate::http::TlsFiles;
@@ -31,8 +32,31 @@ pub struct ServeConfig {
     pub use_of_keys: KeyUseConfig,
     /// Whether a store may be founded where there is none.
     pub may_found: bool,
+    /// Who administers it while it runs.
+    pub administrators: AdministratorsConfig,
     /// Whether the master keys may be found on another token than the one they were made on; it is remembered instead.
     pub accept_moved_token: bool,
+}
+
+/// Who administers a running server, of the users of its machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdministratorsConfig {
+    /// Of keys; nothing is told: nobody.
+    pub keys: Option<Vec<LocalUser>>,
+    /// Of data; nothing is told: the user that the server runs as.
+    pub data: Option<Vec<LocalUser>>,
+    /// Whether one person may administer both; where nothing is told, the user that the server runs as does.
+    pub one_administrator: bool,
+}
+
+/// A user of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum LocalUser {
+    /// By number.
+    Uid(u32),
+    /// By name.
+    Name(String),
 }
 
 /// Where the elements of a store lie; each may be on a file system of its own.
@@ -48,6 +72,8 @@ pub struct Places {
     pub keyring: PathBuf,
     /// The folder that holds a development token, as `token`.
     pub token_parent: PathBuf,
+    /// The socket that administrators of a running server use.
+    pub admin_socket: PathBuf,
 }
 
 impl Places {
@@ -59,6 +85,7 @@ impl Places {
             catalog: data.join("catalog.sqlite"),
             keyring: data.join("keyring.sqlite"),
             token_parent: data.to_owned(),
+            admin_socket: data.join("admin.sock"),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::admin::{Command, perform_for};
+use crate::admin::{Administrator, Command, CommandError, perform_for};
+use crate::administrators::Roles;
 use crate::audit::Who;
 use crate::keyring::{AliasRow, MasterKeyRow};
 use crate::life::{self, LifeError};
@@ -27,18 +28,19 @@ pub async fn run(store: Weak<Store>) {
     }
 }
 
-async fn round(store: &Arc<Store>) -> Result<(), LifeError> {
-    store.keys.refresh().await?;
-    let settings = store.keyring.aliases().await?;
+async fn round(store: &Arc<Store>) -> Result<(), CommandError> {
+    store.keys.refresh().await.map_err(LifeError::from)?;
+    let settings = store.keyring.aliases().await.map_err(LifeError::from)?;
     let now_ms = store.clock.now_ms();
-    for row in store.keyring.master_keys().await?.into_iter().filter(|row| row.current) {
+    for row in store.keyring.master_keys().await.map_err(LifeError::from)?.into_iter().filter(|row| row.current) {
         let Some(why) = due(&row, &settings, now_ms) else { continue };
         info!(alias = %row.alias, version = %row.version, why, "rotating");
         // The command that an administrator would give: it leaves the same event.
         let command = Command::RotateKey { alias: row.alias };
-        match perform_for(store, Who::server(), command, &|_| {}).await {
+        let server = Administrator { who: Who::server(), roles: Roles::KEYS };
+        match perform_for(store, server, command, &|_| {}).await {
             // Another node was quicker, which is as good.
-            Ok(_) | Err(LifeError::Conflict(_)) => {}
+            Ok(_) | Err(CommandError::Life(LifeError::Conflict(_))) => {}
             Err(error) => return Err(error),
         }
     }

@@ -1,4 +1,4 @@
-//! On whose authority a request acts: who asks, under which policies, and what is known of the request.
+//! On whose authority a request acts: who asks, with which policies, and what is known of the request.
 //!
 //! Made once, when the signature was found right, and handed to each operation, which asks it before it does anything.
 //! A decision that cannot be made is no permission.
@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::action::{Action, KeyAction};
-use super::language::{Decision, Facts, Policy, Principal, Request, decide};
+use super::language::{ACCOUNT, Decision, Facts, Policy, Principal, Request, decide};
 use crate::error::OpError;
+use crate::users::Caller;
 
 /// A condition key, and its values when an upload was opened.
 pub type UploadFact = (String, Vec<String>);
@@ -29,20 +30,21 @@ const OF_THE_UPLOAD: [&str; 10] = [
 /// Who asks, and what is known of what they ask.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    principal: Principal,
-    policies: Vec<Arc<Policy>>,
+    /// `None`: nobody signed.
+    caller: Option<Arc<Caller>>,
     facts: Facts,
 }
 
 impl Authority {
-    /// The authority of `principal`, who has these policies, over a request of which this is known.
-    pub fn new(principal: Principal, policies: Vec<Arc<Policy>>, facts: Facts) -> Self {
-        Self { principal, policies, facts }
+    /// The authority of whoever signed, if anybody did, over a request of which this is known.
+    pub fn new(caller: Option<Arc<Caller>>, mut facts: Facts) -> Self {
+        of_caller(&mut facts, caller.as_deref());
+        Self { caller, facts }
     }
 
     /// Whether it is the owner, who can always put a bucket's policy right.
     pub fn is_owner(&self) -> bool {
-        self.principal == Principal::Owner
+        *self.principal() == Principal::Owner
     }
 
     /// Refuses what no policy allows, or one denies. `policy` is that of the bucket, where there is one.
@@ -58,8 +60,10 @@ impl Authority {
     /// # Errors
     /// [`OpError::AccessDenied`].
     pub fn allow_key(&self, action: KeyAction, arns: &[String]) -> Result<(), OpError> {
+        let uses_every_key = self.caller.as_ref().is_some_and(|caller| caller.uses_every_key);
+        let first = if uses_every_key { Decision::Allowed } else { Decision::NotAllowed };
         let decisions = arns.iter().map(|arn| self.decide(action.name(), arn, None));
-        refuse(decisions.fold(Decision::NotAllowed, Decision::and))
+        refuse(decisions.fold(first, Decision::and))
     }
 
     /// The same authority, with one thing more known of the request.
@@ -87,9 +91,37 @@ impl Authority {
         within
     }
 
+    fn principal(&self) -> &Principal {
+        self.caller.as_ref().map_or(&Principal::Anonymous, |caller| &caller.principal)
+    }
+
     fn decide(&self, action: &str, resource: &str, policy: Option<&Policy>) -> Decision {
-        let request = Request { principal: &self.principal, action, resource, facts: &self.facts };
-        decide(&request, self.policies.iter().map(Arc::as_ref), policy)
+        let request = Request { principal: self.principal(), action, resource, facts: &self.facts };
+        let policies = self.caller.iter().flat_map(|caller| &caller.policies);
+        decide(&request, policies, policy)
+    }
+}
+
+fn of_caller(facts: &mut Facts, caller: Option<&Caller>) {
+    let Some(caller) = caller else {
+        facts.set("aws:PrincipalType", "Anonymous");
+        facts.set("aws:userid", "anonymous");
+        return;
+    };
+    let (kind, id) = match &caller.principal {
+        Principal::Anonymous => ("Anonymous", "anonymous"),
+        Principal::Owner => ("Account", ACCOUNT),
+        Principal::User(name) => {
+            facts.set("aws:username", name.as_str());
+            ("User", caller.user_id.as_str())
+        }
+    };
+    facts.set("aws:PrincipalType", kind);
+    facts.set("aws:userid", id);
+    if let Some(arn) = caller.principal.arn() {
+        facts.set("aws:PrincipalArn", arn);
+        facts.set("aws:PrincipalAccount", ACCOUNT);
+        facts.set("aws:PrincipalIsAWSService", "false");
     }
 }
 
@@ -108,9 +140,15 @@ mod tests {
     const ALIAS: &str = "arn:aws:kms:us-east-1:000000000000:alias/a";
     const ID: &str = "arn:aws:kms:us-east-1:000000000000:key/0f";
 
+    fn caller(principal: Principal, uses_every_key: bool, policies: Vec<Policy>) -> Authority {
+        let (access_key, user, user_id) = ("AKID".into(), "x".into(), "0f".into());
+        let caller = Caller { access_key, principal, user, user_id, uses_every_key, policies };
+        Authority::new(Some(Arc::new(caller)), Facts::default())
+    }
+
     fn user(statements: &str) -> Authority {
         let policy = Policy::of_user(&format!("{{\"Statement\": [{statements}]}}")).unwrap();
-        Authority::new(Principal::User("ann".into()), vec![Arc::new(policy)], Facts::default())
+        caller(Principal::User("ann".into()), false, vec![policy])
     }
 
     fn uses(authority: &Authority, action: KeyAction) -> bool {
@@ -131,11 +169,12 @@ mod tests {
     #[test]
     fn permission_on_all_of_s3_is_none_to_use_a_key() {
         let all = user(r#"{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}"#);
-        let owner = Authority::new(Principal::Owner, vec![], Facts::default());
-        for authority in [all, owner] {
+        for authority in [all, caller(Principal::Owner, false, vec![])] {
             assert!(authority.allow(Action::PutObject, "arn:aws:s3:::b/k", None).is_ok());
             assert!(!uses(&authority, KeyAction::Decrypt));
         }
+        assert!(uses(&caller(Principal::Owner, true, vec![]), KeyAction::Decrypt));
+        assert!(!uses(&Authority::new(None, Facts::default()), KeyAction::Decrypt));
     }
 
     #[test]

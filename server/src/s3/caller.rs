@@ -9,7 +9,7 @@ use s3s::{S3Request, S3Result};
 
 use crate::error::OpError;
 use crate::policy::Authority;
-use crate::policy::language::{ACCOUNT, Facts, Principal};
+use crate::policy::language::Facts;
 use crate::s3::code::s3_error;
 use crate::store::Store;
 
@@ -34,13 +34,12 @@ pub(super) async fn establish(
     extensions: &mut Extensions,
 ) -> Result<(), OpError> {
     let facts = extensions.remove::<Facts>();
-    let mut facts = facts.ok_or_else(|| OpError::Internal("a request came round the guard".into()))?;
-    let principal = match access_key {
-        Some(access_key) => store.principal(&access_key).await?,
-        None => Principal::Anonymous,
+    let facts = facts.ok_or_else(|| OpError::Internal("a request came round the guard".into()))?;
+    let caller = match access_key {
+        Some(access_key) => Some(store.caller(&access_key).await?),
+        None => None,
     };
-    of_principal(&mut facts, &principal);
-    extensions.insert(Arc::new(Authority::new(principal, vec![], facts)));
+    extensions.insert(Arc::new(Authority::new(caller, facts)));
     Ok(())
 }
 
@@ -56,22 +55,4 @@ pub(super) fn access_key(credentials: Option<&Credentials>) -> Option<String> {
 pub(super) fn authority<T>(request: &S3Request<T>) -> Result<Arc<Authority>, OpError> {
     let found = request.extensions.get::<Arc<Authority>>().cloned();
     found.ok_or_else(|| OpError::Internal("nobody established who asks".into()))
-}
-
-fn of_principal(facts: &mut Facts, principal: &Principal) {
-    let (kind, id) = match principal {
-        Principal::Anonymous => ("Anonymous", "anonymous"),
-        Principal::Owner => ("Account", ACCOUNT),
-        Principal::User(name) => ("User", name.as_str()),
-    };
-    facts.set("aws:PrincipalType", kind);
-    facts.set("aws:userid", id);
-    if let Principal::User(name) = principal {
-        facts.set("aws:username", name.as_str());
-    }
-    if let Some(arn) = principal.arn() {
-        facts.set("aws:PrincipalArn", arn);
-        facts.set("aws:PrincipalAccount", ACCOUNT);
-        facts.set("aws:PrincipalIsAWSService", "false");
-    }
 }

@@ -45,7 +45,7 @@ struct AccessKeys(Arc<Store>);
 #[async_trait::async_trait]
 impl S3Auth for AccessKeys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let secret = self.0.access_key_secret(access_key).await.map_err(code::s3_error)?;
+        let secret = self.0.users.secret(access_key).await.map_err(code::s3_error)?;
         Ok(SecretKey::from(secret.as_str()))
     }
 }

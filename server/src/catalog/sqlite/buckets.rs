@@ -1,22 +1,13 @@
-//! Buckets, and the access keys beside them.
+//! Buckets.
 
 use rusqlite::{Connection, params};
 
 use super::condemned::{check_not_condemned, condemn, condemn_parts};
-use super::schema::{BUCKET_COLUMNS, UPLOAD_COLUMNS, bucket_row, field, integer, upload_row};
+use super::schema::{BUCKET_COLUMNS, UPLOAD_COLUMNS, bucket_row, integer, upload_row};
 use super::{change, row, rows};
 use crate::catalog::{BucketRow, Condemnation, Condemned, Generation};
 use crate::error::CatalogError;
 use crate::id::BucketId;
-
-pub(super) fn access_key(connection: &Connection, id: &str) -> Result<Option<Vec<u8>>, CatalogError> {
-    row(connection, "SELECT sealed FROM access_key WHERE id = ?1", [id.as_bytes()], |row| field(row, 0))
-}
-
-pub(super) fn add_access_key(connection: &Connection, id: &str, sealed: &[u8]) -> Result<(), CatalogError> {
-    change(connection, "INSERT INTO access_key (id, sealed) VALUES (?1, ?2)", params![id.as_bytes(), sealed])?;
-    Ok(())
-}
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<BucketRow>, CatalogError> {
     rows(connection, &format!("SELECT {BUCKET_COLUMNS} FROM bucket ORDER BY name"), [], bucket_row)

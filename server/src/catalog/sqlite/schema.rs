@@ -1,4 +1,4 @@
-//! The tables of a catalog, and how its rows are read. Version 2: a change here makes a new version and a migration.
+//! The tables of a catalog, and how its rows are read. Version 3: a change here makes a new version and a migration.
 //!
 //! Object keys are BLOBs of their UTF-8 bytes, so that their order is that of bytes in every locale. Names that may
 //! never be used twice have unique indexes, which also answer what is still named; they rise with time, so that an
@@ -9,14 +9,16 @@ use rusqlite::types::FromSql;
 use strongroom_engine::KeyId;
 
 use crate::blob::BlobName;
-use crate::catalog::{BucketRow, Condemnation, Condemned, PartRow, SessionState, UploadRow, VersionRow};
+use crate::catalog::{
+    AccessKeyRow, BucketRow, Condemnation, Condemned, PartRow, SessionState, UploadRow, UserRow, VersionRow,
+};
 use crate::error::CatalogError;
 use crate::id::Id;
 
 /// `SRMc`.
 pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SRMc");
 /// Of the tables below.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 /// Measured: twice as much made no difference.
 pub(super) const PAGE_LEN: u32 = 4096;
 
@@ -32,10 +34,18 @@ CREATE TABLE session (
     beat INTEGER NOT NULL,
     state INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE access_key (
-    id BLOB NOT NULL PRIMARY KEY,
+CREATE TABLE user (
+    name BLOB NOT NULL PRIMARY KEY,
+    generation INTEGER NOT NULL,
     sealed BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE access_key (
+    id BLOB NOT NULL PRIMARY KEY,
+    user BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    sealed BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX access_key_user ON access_key (user);
 CREATE TABLE bucket (
     name BLOB NOT NULL PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -84,6 +94,10 @@ CREATE TABLE destroyed_key (
     id BLOB NOT NULL PRIMARY KEY
 ) WITHOUT ROWID;";
 
+/// In the order that [`user_row`] reads.
+pub(super) const USER_COLUMNS: &str = "name, generation, sealed";
+/// In the order that [`access_key_row`] reads.
+pub(super) const ACCESS_KEY_COLUMNS: &str = "id, user, generation, sealed";
 /// In the order that [`bucket_row`] reads.
 pub(super) const BUCKET_COLUMNS: &str = "name, id, created_ms, catalog_key, config, generation";
 /// In the order that [`version_row`] reads.
@@ -92,6 +106,14 @@ pub(super) const VERSION_COLUMNS: &str = "bucket, key, write_id, created_ms, dat
 pub(super) const UPLOAD_COLUMNS: &str = "bucket, key, write_id, created_ms, data_key, record";
 /// In the order that [`part_row`] reads.
 pub(super) const PART_COLUMNS: &str = "number, created_ms, blob, record";
+
+pub(super) fn user_row(row: &Row<'_>) -> Result<UserRow, CatalogError> {
+    Ok(UserRow { name: text(row, 0)?, generation: count(row, 1)?, sealed: field(row, 2)? })
+}
+
+pub(super) fn access_key_row(row: &Row<'_>) -> Result<AccessKeyRow, CatalogError> {
+    Ok(AccessKeyRow { id: text(row, 0)?, user: text(row, 1)?, generation: count(row, 2)?, sealed: field(row, 3)? })
+}
 
 pub(super) fn bucket_row(row: &Row<'_>) -> Result<BucketRow, CatalogError> {
     Ok(BucketRow {
