@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use strongroom_engine::{OpenError, RandomFailed, SealError};
-use strongroom_hsm::KeyError;
+use strongroom_hsm::{KeyError, MasterKeyId};
 
 use crate::blob::BlobName;
 
@@ -164,7 +164,10 @@ pub enum OpError {
     /// A digest that is no digest of its algorithm.
     #[error("the Content-MD5 you specified is not valid")]
     InvalidDigest,
-    /// An algorithm that S3 does not know.
+    /// The bucket is set to plaintext.
+    #[error("The server side encryption configuration was not found")]
+    NoDefaultEncryption,
+    /// With a customer's key there is only one algorithm.
     #[error("the encryption request you specified is not valid: supported value: AES256")]
     InvalidEncryptionAlgorithm,
     /// STANDARD or REDUCED_REDUNDANCY.
@@ -222,6 +225,30 @@ pub enum OpError {
     /// An administrator has disabled the master key.
     #[error("{0}")]
     KeyDisabled(String),
+    /// The key id names no master key.
+    #[error("there is no master key {0}")]
+    NoSuchMasterKey(String),
+    /// The master key that was named is on its way out.
+    #[error("master key {0} is pending destruction")]
+    KeyPendingDestruction(MasterKeyId),
+    /// The object is protected by a customer's key, and the request brings none.
+    #[error(
+        "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to \
+         retrieve the object."
+    )]
+    CustomerKeyMissing,
+    /// The request brings a customer's key for an object that needs none.
+    #[error("The encryption parameters are not applicable to this object.")]
+    CustomerKeyUnwanted,
+    /// The customer's key is not the one that protects the object.
+    #[error("the customer key is not the one that the object was encrypted with")]
+    WrongCustomerKey,
+    /// A part comes without the customer's key of its upload, or with another.
+    #[error(
+        "The multipart upload initiate requested encryption. Subsequent part requests must include the same encryption \
+         parameters, and no others."
+    )]
+    CustomerKeyOfUpload,
     /// The object's key, or its bucket's, was destroyed on purpose: nobody reads it any more.
     #[error("the key of this object was destroyed")]
     KeyDestroyed,

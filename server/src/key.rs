@@ -6,6 +6,10 @@
 //! call fails for it, and from time to time.
 
 mod bucket_key;
+mod context;
+mod customer;
+mod fresh;
+mod named;
 mod open;
 
 use std::collections::HashMap;
@@ -13,17 +17,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind, seal_small};
+use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
 use strongroom_hsm::{Alias, CacheLimits, KeyCache, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey};
 
 use crate::audit::{AuditLog, AuditedMasters, Subject, Who, on_behalf_of};
 use crate::catalog::BucketRow;
-use crate::catalog::record::{Encryption, RecordKey};
+use crate::catalog::encryption::Encryption;
+use crate::catalog::record::RecordKey;
 use crate::clock::Clock;
 use crate::error::{KeyringError, OpError};
 use crate::id::{BucketId, SessionId, StoreId, WriteId};
 use crate::keyring::{Kept, KeyRow, KeyringAdmin, KeyringIdentity, Wrapped};
-use bucket_key::{BUCKET_KEY_LABEL, BucketKeys};
+use crate::pipeline::Layer;
+use bucket_key::BucketKeys;
+
+pub use context::{EncryptionContext, InvalidContext};
+pub use customer::CustomerKey;
+pub use fresh::{FreshKeys, KeptKeys};
+pub use named::NamedKey;
 
 /// Catalog keys remembered at most; beyond it all are forgotten and unwrapped again as they are needed.
 const REMEMBERED: usize = 4096;
@@ -43,6 +54,8 @@ pub struct KeyUseConfig {
     pub audit_log: Option<PathBuf>,
     /// How many unwrapped data keys are held, and how long.
     pub cache: CacheLimits,
+    /// Whether new buckets take writes with customers' keys (SSE-C).
+    pub new_buckets_take_sse_c: bool,
 }
 
 /// Which object a key, or a stream, belongs to.
@@ -55,6 +68,9 @@ pub struct ObjectPlace<'a> {
     /// The write that made it.
     pub write_id: WriteId,
 }
+
+/// The data keys of one write or object, the innermost layer's first: one, two with DSSE, none of a plaintext.
+pub struct DataKeys(Vec<(KeyId, Arc<DataKey>)>);
 
 /// A key that is remembered, and the wrapped form that it came from.
 struct Remembered<K> {
@@ -108,34 +124,13 @@ impl Keys {
         }
     }
 
-    /// A new data key for a write in a bucket, wrapped by the master key or by a bucket key; the row is to be kept in the
-    /// keyring before the write is committed.
-    ///
-    /// # Errors
-    /// [`OpError::Unavailable`] while the HSM is away: nothing may be written then, but under a bucket key that serves.
-    pub async fn fresh_data_key(
-        self: &Arc<Self>,
-        bucket: &BucketRow,
-        place: ObjectPlace<'_>,
-        encryption: Encryption,
-    ) -> Result<(DataKey, KeyRow), OpError> {
-        let context = self.data_key_context(place);
-        if !encryption.has_bucket_key() {
-            return self.fresh(Kind::DataKey, context, Subject::object(&bucket.name, place.key)).await;
-        }
-        let parent = self.bucket_key(bucket).await?;
-        let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
-        let sealed = seal_small(&parent.key, BUCKET_KEY_LABEL, &context, key.expose())?;
-        let wrapped = Wrapped::ByBucketKey { bucket_key: parent.id, sealed };
-        Ok((key, KeyRow { id, kind: Kind::DataKey, wrapped, context, session: self.session }))
-    }
-
     /// A new catalog key for the bucket of this name, wrapped, and ready to seal its records.
     ///
     /// # Errors
     /// [`OpError::Unavailable`] while the HSM is away.
     pub async fn fresh_record_key(&self, name: &str, bucket: BucketId) -> Result<(RecordKey, KeyRow), OpError> {
-        let (key, row) = self.fresh(Kind::CatalogKey, self.catalog_key_context(bucket), Subject::bucket(name)).await?;
+        let context = self.catalog_key_context(bucket);
+        let (key, row) = self.fresh(Kind::CatalogKey, &self.alias, context, Subject::bucket(name)).await?;
         Ok((RecordKey::new(self.store, bucket, key), row))
     }
 
@@ -179,17 +174,14 @@ impl Keys {
     }
 
     /// Keeps the row of a key in the keyring. Where its master key was disabled since it was wrapped, on whatever node,
-    /// it is wrapped once more, under the version that is current now.
-    ///
-    /// # Errors
-    /// The keyring's, and those of a wrap.
-    pub async fn keep(&self, key: &DataKey, mut row: KeyRow, subject: Subject<'_>) -> Result<Kept, OpError> {
+    /// it is wrapped once more, under the version of `alias` that is current now.
+    async fn keep(&self, alias: &Alias, key: &DataKey, mut row: KeyRow, subject: Subject<'_>) -> Result<Kept, OpError> {
         match self.keyring.keep(row.clone()).await {
             Err(KeyringError::UnknownParent) => {
                 self.refresh().await?;
                 // Or its bucket key, or the master key of that.
                 self.bucket_keys.forget();
-                let wrapped = self.wrap_again(&self.alias, key, &row, subject).await?;
+                let wrapped = self.wrap_again(alias, key, &row, subject).await?;
                 row.wrapped = Wrapped::ByMaster(wrapped);
                 Ok(self.keyring.keep(row).await?)
             }
@@ -259,26 +251,35 @@ impl Keys {
         Ok(())
     }
 
-    /// What binds a sealed stream to its object, and to its part (0 for a whole object).
-    pub fn stream_context(&self, place: ObjectPlace<'_>, part_number: u16) -> ContextDigest {
-        let mut context = object_context(Kind::Stream, &self.store, &place);
-        context.part_number = u32::from(part_number);
-        context.digest()
+    /// The layers of a stream of an object, or of a part of it (0 for a whole object), the innermost first: each key, and
+    /// what binds the layer to its place.
+    pub fn layers(&self, keys: &DataKeys, place: ObjectPlace<'_>, part_number: u16) -> Vec<Layer> {
+        let layers = (0..).zip(&keys.0).map(|(layer, (id, key))| {
+            let mut context = object_context(Kind::Stream, &self.store, &place);
+            context.part_number = u32::from(part_number);
+            context.layer = layer;
+            Layer { id: *id, key: key.clone(), context: context.digest() }
+        });
+        layers.collect()
     }
 
     async fn fresh(
         &self,
         kind: Kind,
+        alias: &Alias,
         context: ContextDigest,
         subject: Subject<'_>,
     ) -> Result<(DataKey, KeyRow), OpError> {
         let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
-        let wrapped = Wrapped::ByMaster(self.wrap(&self.alias, &key, &context, (kind, id), subject).await?);
+        let wrapped = Wrapped::ByMaster(self.wrap(alias, &key, &context, (kind, id), subject).await?);
         Ok((key, KeyRow { id, kind, wrapped, context, session: self.session }))
     }
 
-    fn data_key_context(&self, place: ObjectPlace<'_>) -> ContextDigest {
-        object_context(Kind::DataKey, &self.store, &place).digest()
+    fn data_key_context(&self, place: ObjectPlace<'_>, layer: u8, encryption: &Encryption) -> ContextDigest {
+        let mut context = object_context(Kind::DataKey, &self.store, &place);
+        context.layer = layer;
+        context.encryption_context = encryption.context();
+        context.digest()
     }
 
     fn catalog_key_context(&self, bucket: BucketId) -> ContextDigest {

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod administrators;
+pub mod arn;
 pub mod audit;
 pub mod blob;
 mod bridge;

@@ -119,6 +119,7 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         force_token: masters.force_token,
         audit: open_audit_log(config)?,
         clock: Arc::new(SystemClock),
+        new_buckets_take_sse_c: config.use_of_keys.new_buckets_take_sse_c,
         owner_uses_keys: config.administrators.one_administrator,
     };
     if !existing.catalog {

@@ -39,6 +39,8 @@ pub struct StoreParts {
     pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
+    /// Whether a new bucket takes writes with customers' keys, until its configuration says otherwise.
+    pub new_buckets_take_sse_c: bool,
     /// Whether the owner may use every master key without a policy that says so.
     pub owner_uses_keys: bool,
 }
@@ -63,6 +65,8 @@ pub struct Store {
     pub audit: AuditLog,
     /// Dates.
     pub clock: Arc<dyn Clock>,
+    /// Whether a new bucket takes writes with customers' keys, until its configuration says otherwise.
+    pub new_buckets_take_sse_c: bool,
     /// Makes, wraps and opens keys.
     pub keys: Arc<Keys>,
     /// Users and their access keys.
@@ -117,7 +121,8 @@ impl Store {
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
     pub async fn open(parts: StoreParts, cache: CacheLimits, alone: bool) -> Result<Arc<Self>, OpError> {
-        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock, owner_uses_keys } = parts;
+        let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock, .. } = parts;
+        let (new_buckets_take_sse_c, owner_uses_keys) = (parts.new_buckets_take_sse_c, parts.owner_uses_keys);
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
         match catalog.store().await? {
             Some(store) if store == identity.store => {}
@@ -148,6 +153,7 @@ impl Store {
             force_token,
             audit,
             clock,
+            new_buckets_take_sse_c,
             keys,
             users,
             remover,

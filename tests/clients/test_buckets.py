@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from painted import painted
-from refusal import body, not_implemented, refused
+from refusal import body, refused
 from wire import exchange, sign
 
 AES256_RULE = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
@@ -164,10 +164,30 @@ def test_deleting_default_encryption_leaves_aes256(s3, bucket):
 
 
 @pytest.mark.parametrize("mode", ["aws:kms", "aws:kms:dsse"])
-def test_a_default_that_is_not_implemented_is_refused_and_changes_nothing(s3, bucket, mode):
-    with not_implemented():
-        put_rules(s3, bucket, {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": mode}})
-    assert algorithm(s3, bucket) == "AES256"
+def test_a_default_with_its_key_id_is_answered_as_it_was_put(s3, bucket, mode):
+    by_default = {"SSEAlgorithm": mode, "KMSMasterKeyID": "alias/nobody-looks-here"}
+    put_rules(s3, bucket, {"ApplyServerSideEncryptionByDefault": by_default, "BucketKeyEnabled": True})
+    (rule,) = rules(s3, bucket)
+    assert (rule["ApplyServerSideEncryptionByDefault"], rule["BucketKeyEnabled"]) == (by_default, True)
+    s3.delete_bucket_encryption(Bucket=bucket)
+    (rule,) = rules(s3, bucket)
+    assert (rule["ApplyServerSideEncryptionByDefault"], rule["BucketKeyEnabled"]) == ({"SSEAlgorithm": "AES256"}, False)
+
+
+def test_blocked_types_are_answered_and_stay_where_a_rule_does_not_name_them(s3, bucket):
+    def blocked():
+        return rules(s3, bucket)[0]["BlockedEncryptionTypes"]["EncryptionType"]
+
+    assert blocked() == ["SSE-C"], "as S3 does for new buckets"
+    put_rules(s3, bucket, AES256_RULE)
+    assert blocked() == ["SSE-C"]
+    put_rules(s3, bucket, {**AES256_RULE, "BlockedEncryptionTypes": {"EncryptionType": ["NONE"]}})
+    assert blocked() == ["NONE"]
+    put_rules(s3, bucket, AES256_RULE)
+    assert blocked() == ["NONE"]
+    with refused("MalformedXML", status=400):
+        put_rules(s3, bucket, {**AES256_RULE, "BlockedEncryptionTypes": {"EncryptionType": ["NONE", "SSE-C"]}})
+    assert blocked() == ["NONE"]
 
 
 def test_an_unknown_default_is_refused(s3, bucket):

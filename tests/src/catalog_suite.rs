@@ -74,7 +74,7 @@ pub fn version(bucket: BucketId, key: &str, number: u64) -> VersionRow {
         key: key.to_owned(),
         write_id: id(number),
         created_ms: number,
-        data_key: key_id(number),
+        data_keys: vec![key_id(number)],
         blob: Some(blob(number)),
         record: vec![7; 200],
         generation: 0,
@@ -87,7 +87,7 @@ pub fn upload(bucket: BucketId, key: &str, number: u64) -> UploadRow {
         key: key.to_owned(),
         write_id: id(number),
         created_ms: number,
-        data_key: key_id(number),
+        data_keys: vec![key_id(number)],
         record: vec![8; 50],
     }
 }
@@ -103,7 +103,7 @@ pub(crate) fn completed(upload: &UploadRow) -> VersionRow {
         key: upload.key.clone(),
         write_id: upload.write_id,
         created_ms: 9,
-        data_key: upload.data_key,
+        data_keys: upload.data_keys.clone(),
         blob: None,
         record: vec![6; 90],
         generation: 0,
@@ -276,7 +276,7 @@ pub async fn a_change_of_the_same_version_keeps_what_it_still_names(open: Open<'
     let row = catalog.version(bucket_id, "k").await.unwrap().unwrap();
     assert_eq!(row, VersionRow { generation: 1, ..changed });
     // Sealed anew: another key and blob under the same write id.
-    let resealed = VersionRow { data_key: key_id(20), blob: Some(blob(20)), ..row };
+    let resealed = VersionRow { data_keys: vec![key_id(20)], blob: Some(blob(20)), ..row };
     let condemned = catalog.put_version(session, resealed, Expect::Anything).await.unwrap();
     assert_eq!(names(&condemned), expected(&[10], &[10]));
 
@@ -375,7 +375,7 @@ pub async fn many_at_once_are_all_there_when_opened_again(open: Open<'_>) {
     let condemned = names(&condemned);
     for number in 0..50 {
         let row = again.version(bucket_id, &format!("k{number}")).await.unwrap().unwrap();
-        assert!(!condemned.contains(row.data_key.as_bytes().as_slice()));
+        assert!(!condemned.contains(row.data_keys[0].as_bytes().as_slice()));
         assert!(!condemned.contains(row.blob.unwrap().to_bytes().as_slice()));
     }
 }

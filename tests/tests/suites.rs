@@ -129,7 +129,7 @@ mod on_sqlite_keyring {
         keyring.keep(bucket_key_row(5, 3)).await.unwrap();
         let sealed = |number| match key_row_below(number, 5).wrapped {
             Wrapped::ByBucketKey { sealed, .. } => sealed,
-            Wrapped::ByMaster(_) => vec![],
+            Wrapped::ByMaster(_) | Wrapped::ByCustomerKey { .. } => vec![],
         };
         let (mut left, mut gone) = (Vec::new(), Vec::new());
         for round in 0..12_u64 {

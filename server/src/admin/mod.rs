@@ -17,7 +17,9 @@ use strongroom_hsm::Alias;
 
 use crate::administrators::Roles;
 use crate::audit::{Administration, Who, on_behalf_of};
+use crate::error::OpError;
 use crate::life::{self, LifeError, MasterKeyName, OnProgress, Progress, RewrapOptions, VerifyOptions};
+use crate::ops;
 use crate::store::Store;
 use crate::users::UserError;
 
@@ -111,6 +113,13 @@ pub enum Command {
         /// The object; nothing: the bucket.
         key: Option<String>,
     },
+    /// Stores what asks for no encryption in plaintext, or encrypts it again.
+    SetBucketPlaintext {
+        /// The bucket.
+        bucket: String,
+        /// Whether in plaintext.
+        plaintext: bool,
+    },
     /// About users.
     Users(UserCommand),
 }
@@ -136,6 +145,9 @@ pub enum CommandError {
     /// About users.
     #[error(transparent)]
     User(#[from] UserError),
+    /// About buckets.
+    #[error(transparent)]
+    Bucket(#[from] OpError),
     /// Ask who may.
     #[error("{0}")]
     NotAllowed(String),
@@ -161,6 +173,7 @@ impl Command {
             | Self::CacheStatus
             | Self::BackUpKeyring { .. }
             | Self::Invalidate { .. } => Some(Roles::KEYS),
+            Self::SetBucketPlaintext { .. } => Some(Roles::DATA),
             Self::Users(command) => command.needs(),
         }
     }
@@ -218,6 +231,10 @@ async fn perform(
         Command::BackUpKeyring { to } => {
             life::back_up(store, &to).await?;
             serde_json::json!({ "backup": to })
+        }
+        Command::SetBucketPlaintext { bucket, plaintext } => {
+            ops::bucket::set_plaintext(store, &bucket, plaintext).await?;
+            serde_json::json!({ "bucket": bucket, "encryption": if plaintext { "none" } else { "AES256" } })
         }
         Command::Users(command) => users::perform(store, command, roles).await?,
         Command::Invalidate { bucket, key } => report(&life::invalidate(store, &bucket, key.as_deref()).await?),

@@ -4,6 +4,7 @@
 //! session that makes it and is refused when that session is closed, so that a process that was taken for dead cannot
 //! commit what the sweeper removes. What a commit displaces goes onto the condemned list in the same transaction.
 
+pub mod encryption;
 mod list;
 pub mod record;
 mod sqlite;
@@ -72,8 +73,8 @@ pub struct VersionRow {
     pub write_id: WriteId,
     /// Milliseconds since 1970, as S3 answers Last-Modified.
     pub created_ms: u64,
-    /// The wrapped key of its data key.
-    pub data_key: KeyId,
+    /// The wrapped keys of its data keys, the innermost layer's first: none of a plaintext, two of DSSE.
+    pub data_keys: Vec<KeyId>,
     /// Where its stream lies; `None` for a multipart object, whose streams are in its [`PartRow`]s.
     pub blob: Option<BlobName>,
     /// Sealed [`record::ObjectRecord`].
@@ -93,8 +94,8 @@ pub struct UploadRow {
     pub write_id: WriteId,
     /// Milliseconds since 1970.
     pub created_ms: u64,
-    /// The wrapped key of the data key of every part.
-    pub data_key: KeyId,
+    /// The wrapped keys of the data keys of every part, as a version has them.
+    pub data_keys: Vec<KeyId>,
     /// Sealed [`record::UploadRecord`].
     pub record: Vec<u8>,
 }

@@ -7,31 +7,10 @@
 use minicbor::{Decode, Encode};
 use strongroom_engine::{Commitment, Context, DataKey, Kind, open_small, seal_small};
 
+use crate::catalog::encryption::{DefaultEncryption, Encryption};
 use crate::error::OpError;
 use crate::id::{BucketId, StoreId, WriteId};
 use crate::ops::digest::{Checksum, Etag};
-
-/// How an object is encrypted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Encryption {
-    /// SSE-S3: the default master key wraps the data key.
-    #[n(1)]
-    SseS3,
-    /// SSE-S3: the default master key wraps a bucket key, and this the data key.
-    #[n(2)]
-    SseS3BucketKey,
-}
-
-impl Encryption {
-    /// Whether a bucket key stands between master key and data key.
-    pub fn has_bucket_key(self) -> bool {
-        match self {
-            Self::SseS3 => false,
-            Self::SseS3BucketKey => true,
-        }
-    }
-}
 
 /// The headers that S3 stores with an object and answers as they came.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
@@ -109,9 +88,9 @@ impl ObjectRecord {
 /// What a version's plaintext is made of.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Body {
-    /// One sealed stream, with this commitment.
+    /// One stream.
     #[n(0)]
-    Stream(#[n(0)] CommitmentBytes),
+    Stream(#[n(0)] StreamRecord),
     /// Parts in the order of their numbers.
     #[n(1)]
     Parts {
@@ -122,6 +101,28 @@ pub enum Body {
         #[cbor(n(1), with = "minicbor::bytes")]
         table: [u8; 32],
     },
+}
+
+/// What a record says of one stream beside its plaintext length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct StreamRecord {
+    /// Of its header; of a plaintext, which has none, the SHA-256 of it all.
+    #[n(0)]
+    pub commitment: CommitmentBytes,
+    /// The second layer of DSSE: a stream around this one.
+    #[n(1)]
+    pub outer: Option<OuterRecord>,
+}
+
+/// A stream whose plaintext is another sealed stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct OuterRecord {
+    /// Length of the stream within.
+    #[n(0)]
+    pub plain_len: u64,
+    /// Of its header.
+    #[n(1)]
+    pub commitment: CommitmentBytes,
 }
 
 /// The commitment of a stream, as it is stored.
@@ -141,7 +142,7 @@ pub struct PartRecord {
     /// Plaintext length in bytes.
     #[n(0)]
     pub plain_len: u64,
-    /// MD5 of the part, as clients see it.
+    /// As clients see it.
     #[n(1)]
     pub etag: Etag,
     /// Over the plaintext of the part.
@@ -149,7 +150,7 @@ pub struct PartRecord {
     pub checksums: Vec<Checksum>,
     /// Of its stream.
     #[n(3)]
-    pub commitment: CommitmentBytes,
+    pub stream: StreamRecord,
 }
 
 /// An open upload.
@@ -183,9 +184,12 @@ pub struct UploadChecksum {
 /// Everything that decides how a bucket behaves.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct BucketConfig {
-    /// Set by PutBucketEncryption; `None` is S3's own default, which is SSE-S3 too.
+    /// Set by PutBucketEncryption, or by an administrator.
     #[n(0)]
-    pub default_encryption: Option<Encryption>,
+    pub default_encryption: DefaultEncryption,
+    /// Whether writes with a customer's key are refused.
+    #[n(1)]
+    pub blocks_sse_c: bool,
     /// The bucket's policy, as it was put.
     #[n(2)]
     pub policy: Option<String>,
@@ -303,7 +307,7 @@ mod tests {
             plain_len: 7,
             etag: Etag::of_stream([3; 16]),
             checksums: vec![],
-            commitment: CommitmentBytes([4; 32]),
+            stream: StreamRecord { commitment: CommitmentBytes([4; 32]), outer: None },
         }
     }
 

@@ -43,12 +43,17 @@ pub(super) struct KeyUseArgs {
     /// While the HSM is away, a data key is used so long, and as often as it is needed [default: 3600].
     #[arg(long, value_name = "SECONDS")]
     offline_seconds: Option<u64>,
+    /// New buckets take writes with customers' keys (SSE-C). Without it they block them, as S3 does, until
+    /// PutBucketEncryption says otherwise.
+    #[arg(long)]
+    new_buckets_take_sse_c: bool,
 }
 
 impl KeyUseArgs {
     /// What is given here comes before what was told elsewhere.
     pub(super) fn apply(&self, told: &mut KeyUseConfig) -> Result<(), Failure> {
         self.audit.apply(told)?;
+        told.new_buckets_take_sse_c |= self.new_buckets_take_sse_c;
         let cache = &mut told.cache;
         cache.entries_max = self.key_cache_entries.unwrap_or(cache.entries_max);
         cache.lifetime = self.key_cache_seconds.map_or(cache.lifetime, Duration::from_secs);

@@ -1,6 +1,7 @@
 //! The command line: one file per command. A failure is one line on standard error, and an exit code: 2 for a command
 //! that was not understood, 130 for one that a signal ended, 1 for one that did not work.
 
+mod buckets;
 mod file_job;
 mod hsm;
 mod hsm_worker;
@@ -33,6 +34,7 @@ enum Command {
     Seal(Box<seal::Seal>),
     Open(Box<open::Open>),
     Keys(Box<keys::Keys>),
+    Buckets(Box<buckets::Buckets>),
     Users(Box<users::Users>),
     Hsm(Box<hsm::Hsm>),
     /// The process that holds the HSM module. The server starts it.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Seal(seal) => seal.run(),
         Command::Open(open) => open.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Buckets(buckets) => buckets.run(),
         Command::Users(users) => users.run(),
         Command::Hsm(hsm) => hsm.run(),
     };

@@ -54,6 +54,7 @@ pub struct ConfigFile {
     pub masters: Vec<ProviderSettings>,
     places: PlacesTable,
     key_cache: KeyCacheTable,
+    new_buckets_take_sse_c: bool,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +62,8 @@ pub struct ConfigFile {
 struct Document {
     listen: Option<String>,
     log: Option<Spanned<String>>,
+    #[serde(default, rename = "new-buckets-take-sse-c")]
+    new_buckets_take_sse_c: bool,
     #[serde(default)]
     places: PlacesTable,
     #[serde(default, rename = "key-cache")]
@@ -159,7 +162,8 @@ impl ConfigFile {
             uses_max: uses.unwrap_or(usual.uses_max),
             offline_lifetime: offline_seconds.map_or(usual.offline_lifetime, Duration::from_secs),
         };
-        KeyUseConfig { audit_log: self.places.audit_log.clone(), cache }
+        let audit_log = self.places.audit_log.clone();
+        KeyUseConfig { audit_log, cache, new_buckets_take_sse_c: self.new_buckets_take_sse_c }
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self, Wrong> {
@@ -191,7 +195,8 @@ impl ConfigFile {
             masters.push(settings);
         }
         let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
-        Ok(Self { listen, log, tls, administrators, masters, places, key_cache })
+        let new_buckets_take_sse_c = document.new_buckets_take_sse_c;
+        Ok(Self { listen, log, tls, administrators, masters, places, key_cache, new_buckets_take_sse_c })
     }
 }
 
@@ -290,6 +295,7 @@ mod tests {
     const WHOLE: &str = r#"
 listen = "127.0.0.1:9100"
 log = "warn"
+new-buckets-take-sse-c = true
 
 [places]
 data = "/srv/strongroom"
@@ -339,7 +345,8 @@ passphrase-file = "/p"
         file.place(&mut places);
         assert_eq!(places.keyring, Path::new("/etc/strongroom/ring/keyring.sqlite"));
         assert_eq!(places.blobs, Path::new("/srv/strongroom/blobs"));
-        let KeyUseConfig { audit_log, cache } = file.use_of_keys();
+        let KeyUseConfig { audit_log, cache, new_buckets_take_sse_c } = file.use_of_keys();
+        assert!(new_buckets_take_sse_c);
         assert_eq!(audit_log.as_deref(), Some(Path::new("/etc/strongroom/audit.jsonl")));
         let told = CacheLimits { entries_max: 0, offline_lifetime: Duration::from_secs(86_400), ..Default::default() };
         assert_eq!(cache, told);
@@ -364,18 +371,18 @@ passphrase-file = "/p"
     fn what_is_unknown_is_refused_with_its_line_and_without_its_value() {
         for (from, to, line) in [
             ("listen =", "lisen =", "2"),
-            ("[places]", "[place]", "5"),
-            ("keyring =", "keyrings =", "7"),
-            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "8"),
-            ("entries = 0", "entries = \"secret-77\"", "11"),
-            ("offline-seconds", "offline-minutes", "12"),
-            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "20"),
-            ("workers = 3", "pin = \"secret-77\"", "26"),
-            ("label = \"store\"", "label = {a = {b = 1}}", "23"),
-            ("\"default\", \"team/a\"", "\"secret 77\"", "21"),
-            ("name = \"laptop\"", "name = \"hsm\"", "30"),
-            ("file = \"keys\"", "file = \"secret-77", "34"),
-            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "16"),
+            ("[places]", "[place]", "6"),
+            ("keyring =", "keyrings =", "8"),
+            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "9"),
+            ("entries = 0", "entries = \"secret-77\"", "12"),
+            ("offline-seconds", "offline-minutes", "13"),
+            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "21"),
+            ("workers = 3", "pin = \"secret-77\"", "27"),
+            ("label = \"store\"", "label = {a = {b = 1}}", "24"),
+            ("\"default\", \"team/a\"", "\"secret 77\"", "22"),
+            ("name = \"laptop\"", "name = \"hsm\"", "31"),
+            ("file = \"keys\"", "file = \"secret-77", "35"),
+            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "17"),
             ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
         ] {
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
+use strongroom_hsm::Alias;
 
 use super::Keys;
 use crate::audit::Subject;
@@ -37,16 +38,16 @@ pub(super) struct BucketKey {
 }
 
 impl Keys {
-    /// The bucket key for one more data key.
-    pub(super) async fn bucket_key(self: &Arc<Self>, bucket: &BucketRow) -> Result<BucketKey, OpError> {
-        let slot = self.bucket_keys.slot(bucket.id);
+    /// The bucket key of this alias for one more data key.
+    pub(super) async fn bucket_key(self: &Arc<Self>, bucket: &BucketRow, alias: &Alias) -> Result<BucketKey, OpError> {
+        let slot = self.bucket_keys.slot(bucket.id, alias);
         loop {
             if let Some(taken) = slot.take(Instant::now()) {
                 if taken.makes_successor {
-                    let (keys, slot, bucket) = (self.clone(), slot.clone(), bucket.clone());
+                    let (keys, slot, bucket, alias) = (self.clone(), slot.clone(), bucket.clone(), alias.clone());
                     // On nobody's behalf: it will serve whoever comes.
                     tokio::spawn(async move {
-                        let made = keys.fresh_bucket_key(&bucket).await;
+                        let made = keys.fresh_bucket_key(&bucket, &alias).await;
                         let made = made.inspect_err(|error| tracing::warn!(%error, "no new bucket key yet")).ok();
                         slot.succeed(made, Instant::now());
                     });
@@ -55,19 +56,19 @@ impl Keys {
             }
             let _turn = slot.first.lock().await;
             if !slot.serves(Instant::now()) {
-                slot.succeed(Some(self.fresh_bucket_key(bucket).await?), Instant::now());
+                slot.succeed(Some(self.fresh_bucket_key(bucket, alias).await?), Instant::now());
             }
         }
     }
 
-    /// A new bucket key, wrapped by the master key and kept.
-    async fn fresh_bucket_key(&self, bucket: &BucketRow) -> Result<BucketKey, OpError> {
+    /// A new bucket key, wrapped by the master key of this alias and kept.
+    async fn fresh_bucket_key(&self, bucket: &BucketRow, alias: &Alias) -> Result<BucketKey, OpError> {
         let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
         let (context, subject) = (self.bucket_key_context(bucket.id, id), Subject::bucket(&bucket.name));
-        let wrapped = self.wrap(&self.alias, &key, &context, (Kind::BucketKey, id), subject).await?;
+        let wrapped = self.wrap(alias, &key, &context, (Kind::BucketKey, id), subject).await?;
         let wrapped = Wrapped::ByMaster(wrapped);
         let row = KeyRow { id, kind: Kind::BucketKey, wrapped, context, session: self.session };
-        self.keep(&key, row, subject).await?;
+        self.keep(alias, &key, row, subject).await?;
         Ok(BucketKey { id, key: Arc::new(key) })
     }
 
@@ -81,13 +82,13 @@ impl Keys {
     }
 }
 
-/// The bucket keys of all buckets that were written to lately.
+/// The bucket keys of all buckets that were written to lately, one line of succession for each master key.
 #[derive(Default)]
 pub(super) struct BucketKeys {
-    slots: Mutex<HashMap<BucketId, Arc<Slot>>>,
+    slots: Mutex<HashMap<(BucketId, Alias), Arc<Slot>>>,
 }
 
-/// Those of one bucket.
+/// Those of one bucket under one master key.
 #[derive(Default)]
 pub(super) struct Slot {
     /// Whoever makes a first bucket key holds it; the others wait, and find that key.
@@ -117,9 +118,9 @@ pub(super) struct Taken {
 }
 
 impl BucketKeys {
-    /// The place of a bucket's keys.
-    pub(super) fn slot(&self, bucket: BucketId) -> Arc<Slot> {
-        locked(&self.slots).entry(bucket).or_default().clone()
+    /// The place of a bucket's keys under the master key of this alias.
+    pub(super) fn slot(&self, bucket: BucketId, alias: &Alias) -> Arc<Slot> {
+        locked(&self.slots).entry((bucket, alias.clone())).or_default().clone()
     }
 
     /// Forgets all of them: some may not be used any more.
@@ -258,9 +259,9 @@ mod tests {
     fn a_bucket_that_is_written_to_no_more_leaves_no_key_in_memory() {
         let (keys, now) = (BucketKeys::default(), Instant::now());
         let bucket = BucketId::fresh(0).unwrap();
-        keys.slot(bucket).succeed(key(1), now);
+        keys.slot(bucket, &Alias::default_alias()).succeed(key(1), now);
         keys.forget_old(now + LIFETIME - Duration::from_nanos(1));
-        assert!(keys.slot(bucket).take(now).is_some());
+        assert!(keys.slot(bucket, &Alias::default_alias()).take(now).is_some());
         keys.forget_old(now + LIFETIME);
         assert!(locked(&keys.slots).is_empty());
     }

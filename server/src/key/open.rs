@@ -11,30 +11,58 @@ use strongroom_engine::{ContextDigest, DataKey, KeyId, Kind, open_small};
 use strongroom_hsm::{CacheStatus, Cached, Health, KeyError, MasterKeyId, WrappedKey};
 
 use super::bucket_key::BUCKET_KEY_LABEL;
-use super::{Keys, ObjectPlace};
+use super::{CustomerKey, DataKeys, Keys, ObjectPlace};
 use crate::audit::Subject;
+use crate::catalog::encryption::Encryption;
 use crate::error::{KeyringError, OpError};
 use crate::keyring::{KeyRow, MasterKeyState, Wrapped};
 
 impl Keys {
-    /// The data key with this id, of an object in the bucket of this name; `None` if the keyring has no such row.
+    /// The data keys with these ids, of an object in the bucket of this name; `None` if the keyring has lost a row.
     ///
     /// # Errors
-    /// [`OpError::Damaged`] if the row is not this object's data key; [`OpError::Unavailable`].
-    pub async fn data_key(
+    /// [`OpError::Damaged`] if there are others than the encryption has, or a row is not this object's data key;
+    /// [`OpError::Unavailable`]; what [`CustomerKey::check`] refuses.
+    pub async fn data_keys(
         &self,
-        id: KeyId,
+        ids: &[KeyId],
         bucket: &str,
         place: ObjectPlace<'_>,
+        encryption: &Encryption,
+        customer: Option<&CustomerKey>,
+    ) -> Result<Option<DataKeys>, OpError> {
+        CustomerKey::check(customer, encryption)?;
+        if ids.len() != encryption.layer_count() {
+            return Err(OpError::damaged("a row names another number of data keys than its record"));
+        }
+        let mut keys = Vec::with_capacity(ids.len());
+        for (layer, id) in (0..).zip(ids) {
+            let context = self.data_key_context(place, layer, encryption);
+            match self.data_key(*id, context, Subject::object(bucket, place.key), customer).await? {
+                Some(key) => keys.push((*id, key)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(DataKeys(keys)))
+    }
+
+    async fn data_key(
+        &self,
+        id: KeyId,
+        context: ContextDigest,
+        subject: Subject<'_>,
+        customer: Option<&CustomerKey>,
     ) -> Result<Option<Arc<DataKey>>, OpError> {
-        let context = self.data_key_context(place);
         let Some(row) = self.row(id, Kind::DataKey, &context).await? else {
             self.data_keys.forget(id);
             return Ok(None);
         };
-        let subject = Subject::object(bucket, place.key);
         match &row.wrapped {
             Wrapped::ByMaster(wrapped) => Ok(Some(self.held_or_unwrapped(&row, wrapped, subject).await?)),
+            Wrapped::ByCustomerKey { sealed } => {
+                let customer = customer.ok_or_else(|| OpError::damaged("a data key lies under a customer's key"))?;
+                Ok(Some(Arc::new(customer.unwrap(&row.context, sealed)?)))
+            }
             // To open it costs microseconds; what is held is its bucket key.
             Wrapped::ByBucketKey { .. } => match self.unwrap(&row, subject).await {
                 // It may have been erased since its row was read, and its bucket key with it.
@@ -56,7 +84,7 @@ impl Keys {
         self.bucket_keys.forget_old(Instant::now());
     }
 
-    /// Unwraps what a row holds, whatever kind of key it is, and whatever is its parent.
+    /// Unwraps what a row holds, whatever kind of key it is, and whatever is its parent, if the store has that.
     ///
     /// # Errors
     /// The HSM's; [`KeyError::Refused`] if its bucket key is gone or does not open it; [`KeyError::Away`] where the keyring
@@ -71,6 +99,7 @@ impl Keys {
                 let key: &mut [u8; 32] = plain.as_mut_slice().try_into().map_err(|_| KeyError::Refused)?;
                 Ok(DataKey::from_bytes(key))
             }
+            Wrapped::ByCustomerKey { .. } => Err(KeyError::Refused),
         }
     }
 

@@ -32,14 +32,20 @@ pub enum Wrapped {
         /// As [`strongroom_engine::seal_small`] made it.
         sealed: Vec<u8>,
     },
+    /// By a customer's key, which is nowhere in the store, in small sealing: a data key.
+    ByCustomerKey {
+        /// As [`strongroom_engine::seal_small`] made it.
+        sealed: Vec<u8>,
+    },
 }
 
 impl Wrapped {
-    /// The parent's id: CKA_ID of a master key, or key id of a bucket key.
+    /// The parent's id: CKA_ID of a master key, or key id of a bucket key; zeros for a customer's key, which has none.
     pub fn parent(&self) -> &[u8; 16] {
         match self {
             Self::ByMaster(wrapped) => wrapped.master.as_bytes(),
             Self::ByBucketKey { bucket_key, .. } => bucket_key.as_bytes(),
+            Self::ByCustomerKey { .. } => &[0; 16],
         }
     }
 }

@@ -6,7 +6,7 @@
 //! several lengths: 3 to 6 of 7,500 erased keys were still in the file), so the ciphertext must lie where nothing is
 //! ever moved, on an overflow page of its own: with pages of [`PAGE_LEN`], SQLite keeps at most the first 102 bytes
 //! of a longer row in the tree, and `wrapped`, the last column, begins at byte 89, its ciphertext at 111, that of a key
-//! under a bucket key at 138.
+//! under a bucket key at 138, under a customer's key at 122.
 //!
 //! Key ids rise with time, so the tree grows at its end and a commit dirties few pages. `parent` repeats what stands
 //! in the wrapped key, to refuse one of a parent that is none of ours, and to count what a version still holds.
@@ -32,16 +32,16 @@ use rows::{
 /// `SRMk`.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SRMk");
 /// Of the tables below.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// In bytes: one key is one page, and its row in the tree takes little more. Beside 4,096, measured: one client keeps
 /// and all erase as fast, 32 clients keep 26 instead of 36 thousand keys a second, the file has 2.5 times the size.
 const PAGE_LEN: u32 = 512;
 
 /// kind: [`strongroom_engine::Kind`] as a number. state: 0 enabled, 1 disabled, 2 pending destruction (after after_ms),
-/// 3 destroyed. canary: a [`strongroom_hsm::WrappedKey`], encoded. wrapped: one too, or 2 (1 byte), a bucket key's id
-/// (16) and the sealed data key. `wrapped` must stay the last column. The last two indexes are of bucket keys and of what
-/// lies under them only.
+/// 3 destroyed. canary: a [`strongroom_hsm::WrappedKey`], encoded. wrapped: one too; or 2 (1 byte), a bucket key's id
+/// (16) and the sealed data key; or 3 (1 byte) and the data key sealed under a customer's key, its parent zeros. `wrapped`
+/// must stay the last column. The last two indexes are of bucket keys and of what lies under them only.
 const SCHEMA: &str = "
 CREATE TABLE identity (
     only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -245,6 +245,7 @@ fn check_parent(connection: &Connection, wrapped: &Wrapped) -> Result<(), Keyrin
              WHERE id = ?1 AND kind = 3 AND state = 0",
             bucket_key.as_bytes(),
         ),
+        Wrapped::ByCustomerKey { .. } => return Ok(()),
     };
     if connection.prepare_cached(sql)?.exists([parent])? { Ok(()) } else { Err(KeyringError::UnknownParent) }
 }

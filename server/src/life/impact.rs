@@ -74,6 +74,11 @@ struct Under {
 }
 
 impl Under {
+    /// Whether one of an object's keys is among them; they are taken out.
+    fn removed(&mut self, keys: &[KeyId]) -> bool {
+        keys.iter().filter(|key| self.data.remove(key)).count() > 0
+    }
+
     async fn find(store: &Store, name: &MasterKeyName, on_progress: OnProgress<'_>) -> Result<Self, LifeError> {
         let rows = store.keyring.master_keys().await?;
         let parents: HashSet<_> = rows.iter().filter(|row| name.means(row)).map(|row| row.id).collect();
@@ -95,6 +100,7 @@ impl Under {
                 let Some(row) = store.keyring.row(id).await? else { continue };
                 match &row.wrapped {
                     Wrapped::ByBucketKey { bucket_key, .. } => below.push((id, *bucket_key)),
+                    Wrapped::ByCustomerKey { .. } => {}
                     Wrapped::ByMaster(wrapped) if !parents.contains(&wrapped.master) => {}
                     Wrapped::ByMaster(_) => {
                         let kind = match row.kind {
@@ -118,7 +124,7 @@ async fn versions(store: &Store, bucket: &BucketRow, under: &mut Under, impact: 
         let (rows, more) = store.catalog.list_versions(bucket.id, query.clone()).await?;
         for row in rows {
             let Listed::Row(row) = row else { continue };
-            if under.data.remove(&row.data_key) {
+            if under.removed(&row.data_keys) {
                 impact.object_count += 1;
                 if impact.objects.len() < NAMED {
                     impact.objects.push(LostObject { bucket: bucket.name.clone(), key: row.key.clone() });
@@ -139,7 +145,7 @@ async fn uploads(store: &Store, bucket: &BucketRow, under: &mut Under, impact: &
         let (rows, more) = store.catalog.list_uploads(bucket.id, query.clone(), after.clone()).await?;
         for row in rows {
             let Listed::Row(row) = row else { continue };
-            impact.upload_count += u64::from(under.data.remove(&row.data_key));
+            impact.upload_count += u64::from(under.removed(&row.data_keys));
             after = UploadMarker { key: row.key, upload: Some(row.write_id) };
         }
         if !more {

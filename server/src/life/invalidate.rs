@@ -26,7 +26,10 @@ pub async fn invalidate(store: &Store, bucket: &str, key: Option<&str>) -> Resul
     let row = store.catalog.bucket(bucket).await?.ok_or(OpError::NoSuchBucket)?;
     if let Some(key) = key {
         let version = store.catalog.version(row.id, key).await?.ok_or(OpError::NoSuchKey)?;
-        destroy(store, vec![version.data_key]).await?;
+        if version.data_keys.is_empty() {
+            return Err(LifeError::NotNow("the object is not encrypted: delete it instead".to_owned()));
+        }
+        destroy(store, version.data_keys).await?;
         tracing::warn!(bucket, key, "the data key of an object was destroyed");
         return Ok(Invalidated { destroyed: 1 });
     }
@@ -37,10 +40,10 @@ pub async fn invalidate(store: &Store, bucket: &str, key: Option<&str>) -> Resul
         let mut keys = Vec::new();
         for listed in rows {
             let Listed::Row(version) = listed else { continue };
-            keys.push(version.data_key);
+            destroyed += u64::from(!version.data_keys.is_empty());
+            keys.extend(version.data_keys);
             query.after = version.key;
         }
-        destroyed += keys.len() as u64;
         destroy(store, keys).await?;
         if !more {
             break;
@@ -53,10 +56,10 @@ pub async fn invalidate(store: &Store, bucket: &str, key: Option<&str>) -> Resul
         let mut keys = Vec::new();
         for listed in rows {
             let Listed::Row(upload) = listed else { continue };
-            keys.push(upload.data_key);
+            destroyed += u64::from(!upload.data_keys.is_empty());
+            keys.extend(upload.data_keys);
             after = UploadMarker { key: upload.key, upload: Some(upload.write_id) };
         }
-        destroyed += keys.len() as u64;
         destroy(store, keys).await?;
         if !more {
             break;

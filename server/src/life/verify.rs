@@ -8,6 +8,7 @@ use strongroom_hsm::KeyError;
 use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
 use crate::audit::Subject;
 use crate::error::KeyringError;
+use crate::keyring::Wrapped;
 use crate::store::Store;
 
 /// Unwraps under way at a time.
@@ -25,7 +26,7 @@ pub struct VerifyOptions {
 pub struct Verified {
     /// Unwrapped.
     pub readable: u64,
-    /// Left out of the sample, or erased meanwhile.
+    /// Left out of the sample, erased meanwhile, or under a customer's key.
     pub skipped: u64,
     /// Those that cannot be unwrapped.
     pub unreadable: Vec<Unreadable>,
@@ -67,8 +68,9 @@ pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgre
         let mut outcomes = stream::iter(wanted).map(|id| one(store, id)).buffer_unordered(AT_ONCE);
         while let Some(outcome) = outcomes.next().await {
             match outcome? {
-                None => found.readable += 1,
-                Some(unreadable) => found.unreadable.push(unreadable),
+                Outcome::Readable => found.readable += 1,
+                Outcome::Skipped => found.skipped += 1,
+                Outcome::Unreadable(unreadable) => found.unreadable.push(unreadable),
             }
         }
         let done = found.readable + found.skipped + found.unreadable.len() as u64;
@@ -76,18 +78,30 @@ pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgre
     }
 }
 
-async fn one(store: &Store, id: KeyId) -> Result<Option<Unreadable>, LifeError> {
-    let unreadable = |kind: &str, why: String| Unreadable { key_id: id.to_string(), kind: kind.to_owned(), why };
+enum Outcome {
+    Readable,
+    Skipped,
+    Unreadable(Unreadable),
+}
+
+async fn one(store: &Store, id: KeyId) -> Result<Outcome, LifeError> {
+    let unreadable = |kind: &str, why: String| {
+        Outcome::Unreadable(Unreadable { key_id: id.to_string(), kind: kind.to_owned(), why })
+    };
     let row = match store.keyring.row(id).await {
         Ok(Some(row)) => row,
         // Erased since its id was read.
-        Ok(None) => return Ok(None),
-        Err(KeyringError::Damaged(why)) => return Ok(Some(unreadable("unknown", why))),
+        Ok(None) => return Ok(Outcome::Skipped),
+        Err(KeyringError::Damaged(why)) => return Ok(unreadable("unknown", why)),
         Err(error) => return Err(error.into()),
     };
+    // Only its customer can.
+    if matches!(row.wrapped, Wrapped::ByCustomerKey { .. }) {
+        return Ok(Outcome::Skipped);
+    }
     match store.keys.unwrap(&row, Subject::default()).await {
-        Ok(_) => Ok(None),
+        Ok(_) => Ok(Outcome::Readable),
         Err(error @ KeyError::Away { .. }) => Err(error.into()),
-        Err(error) => Ok(Some(unreadable(kind_name(&row), error.to_string()))),
+        Err(error) => Ok(unreadable(kind_name(&row), error.to_string())),
     }
 }

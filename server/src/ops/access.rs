@@ -12,8 +12,9 @@ use crate::error::OpError;
 use crate::id::BucketId;
 use crate::ops::OpenBucket;
 use crate::ops::condition::Conditions;
+use crate::policy::encryption::config;
 use crate::policy::language::Policy;
-use crate::policy::{self, Action, Authority};
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// Policies remembered at most; beyond it all are forgotten and parsed again as they are needed.
@@ -90,7 +91,7 @@ impl OpenBucket {
         if let Some(policy) = store.policies.remembered(&self.row) {
             return Ok(policy);
         }
-        let text = policy::config(self)?.policy;
+        let text = config(self)?.policy;
         let parsed = text.map(|text| Policy::of_bucket(&self.row.name, &text).map(Arc::new)).transpose();
         let policy = parsed.map_err(|error| {
             let name = &self.row.name;

@@ -1,13 +1,15 @@
 //! Buckets: made with a catalog key of their own, configured under it, and removed with it.
 
 use crate::catalog::BucketRow;
+use crate::catalog::encryption::{DefaultAlgorithm, DefaultEncryption};
 use crate::catalog::record::{BucketConfig, Place};
 use crate::error::{CatalogError, OpError};
 use crate::id::BucketId;
 use crate::ops::OpenBucket;
 use crate::ops::access::bucket_arn;
 use crate::ops::put::{Made, erase_displaced};
-use crate::policy::{self, Action, Authority};
+use crate::policy::encryption as policy;
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// Makes a bucket.
@@ -24,7 +26,8 @@ pub async fn create(store: &Store, who: &Authority, name: &str) -> Result<(), Op
     let (records, key_row) = store.keys.fresh_record_key(name, id).await?;
     let made = Made { blobs: vec![], keys: vec![key_row.id] };
     let outcome = async {
-        let config = records.seal(Place::Config, &BucketConfig::default())?;
+        let config = BucketConfig { blocks_sse_c: !store.new_buckets_take_sse_c, ..BucketConfig::default() };
+        let config = records.seal(Place::Config, &config)?;
         let kept = store.keyring.keep(key_row).await?;
         let row = BucketRow { name: name.to_owned(), id, created_ms, catalog_key: kept.id(), config, generation: 0 };
         store.catalog.create_bucket(store.session, row).await.map_err(|error| match error {
@@ -60,6 +63,19 @@ pub async fn delete(store: &Store, who: &Authority, name: &str) -> Result<(), Op
 /// [`OpError::NoSuchBucket`], [`OpError::AccessDenied`]; [`OpError::Damaged`] if it does not open.
 pub async fn config(store: &Store, who: &Authority, name: &str, action: Action) -> Result<BucketConfig, OpError> {
     policy::config(&OpenBucket::open_for(store, who, name, action).await?)
+}
+
+/// Sets a bucket to plaintext, or to SSE-S3. Who may, the admin socket has asked.
+///
+/// # Errors
+/// As [`configure`].
+pub async fn set_plaintext(store: &Store, name: &str, plaintext: bool) -> Result<(), OpError> {
+    let algorithm = if plaintext { DefaultAlgorithm::Plaintext } else { DefaultAlgorithm::SseS3 };
+    let default = DefaultEncryption { algorithm, ..DefaultEncryption::default() };
+    let bucket = OpenBucket::open(store, name).await?;
+    change(store, &bucket, |config| config.default_encryption = default).await?;
+    tracing::warn!(bucket = name, plaintext, "the default encryption of a bucket was set by an administrator");
+    Ok(())
 }
 
 /// Changes a bucket's configuration.

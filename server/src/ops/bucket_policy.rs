@@ -4,8 +4,9 @@
 
 use crate::error::OpError;
 use crate::ops::{OpenBucket, bucket};
+use crate::policy::encryption::config;
 use crate::policy::language::Policy;
-use crate::policy::{self, Action, Authority};
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// Puts a policy, replacing the one before.
@@ -24,7 +25,7 @@ pub async fn put(store: &Store, who: &Authority, name: &str, text: String) -> Re
 /// [`OpError::NoSuchBucketPolicy`], [`OpError::AccessDenied`].
 pub async fn get(store: &Store, who: &Authority, name: &str) -> Result<String, OpError> {
     let bucket = open(store, who, name, Action::GetBucketPolicy).await?;
-    policy::config(&bucket)?.policy.ok_or(OpError::NoSuchBucketPolicy)
+    config(&bucket)?.policy.ok_or(OpError::NoSuchBucketPolicy)
 }
 
 /// Deletes the policy; none is as well.

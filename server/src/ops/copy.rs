@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use crate::catalog::record::Description;
 use crate::error::OpError;
+use crate::key::CustomerKey;
 use crate::ops::condition::Conditions;
 use crate::ops::digest::Algorithm;
+use crate::ops::encryption::naming_key;
 use crate::ops::get::{GetRequest, Wanted, source};
 use crate::ops::put::{CREATES_OBJECT, PutRequest, Written, put};
 use crate::ops::{BODY_LEN_MAX, OpenBucket};
-use crate::policy::{self, Action, Authority};
+use crate::policy::encryption::Asked;
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// From where to where, and what changes on the way.
@@ -22,6 +25,8 @@ pub struct CopyRequest {
     pub names_version: bool,
     /// On the source.
     pub source_conditions: Conditions,
+    /// Of the source, where it needs one.
+    pub source_customer_key: Option<CustomerKey>,
     /// Name of the target's bucket.
     pub bucket: String,
     /// The target's key.
@@ -35,7 +40,7 @@ pub struct CopyRequest {
     /// Redirect of the target, where the description is copied.
     pub website_redirect: Option<String>,
     /// As asked for; without, the target bucket's default.
-    pub encryption: policy::Asked,
+    pub encryption: Asked,
     /// The checksum to take; `None` takes the source's.
     pub algorithm: Option<Algorithm>,
 }
@@ -58,20 +63,15 @@ pub async fn copy(store: &Arc<Store>, who: &Authority, request: CopyRequest) -> 
         ));
     }
     // Before the source is read: a copy has its rights on both ends, or is none.
-    OpenBucket::open_for_object(
-        store,
-        &who.knowing(CREATES_OBJECT, "true"),
-        &request.bucket,
-        Action::PutObject,
-        &request.key,
-    )
-    .await?;
+    let writer = naming_key(store, &who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
+    OpenBucket::open_for_object(store, &writer, &request.bucket, Action::PutObject, &request.key).await?;
     let read = GetRequest {
         bucket: request.source_bucket,
         key: request.source_key,
         names_version: request.names_version,
         wanted: Wanted::Whole,
         conditions: request.source_conditions,
+        customer_key: request.source_customer_key,
     };
     let (head, plaintext) = source(store, who, &read).await?;
     if head.record.plain_len > BODY_LEN_MAX {
@@ -97,6 +97,7 @@ pub async fn copy(store: &Arc<Store>, who: &Authority, request: CopyRequest) -> 
         encryption: request.encryption,
         conditions: request.conditions,
         algorithms,
+        takes_md5: false,
         plain_len: Some(head.record.plain_len),
     };
     let expected = head.record.plain_len;

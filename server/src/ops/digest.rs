@@ -1,9 +1,10 @@
-//! What S3 computes over a plaintext while it passes: the MD5 behind an ETag, and the checksums of its clients.
+//! What S3 computes over a plaintext while it passes: the MD5 behind most ETags, and the checksums of its clients.
 //!
 //! Pure arithmetic over bytes, in the libraries of each algorithm; names and encodings of S3 are elsewhere.
 
 use minicbor::{Decode, Encode};
 use sha2::Digest as _;
+use strongroom_engine::{RandomFailed, fresh_id};
 
 /// An entity tag: 16 bytes, and for multipart objects how many parts they were made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -29,6 +30,18 @@ impl Etag {
             count += 1;
         }
         Self { digest: md5.finalize().into(), part_count: Some(count) }
+    }
+
+    /// Of one stream whose plaintext is nobody's business: 16 random bytes.
+    ///
+    /// # Errors
+    /// The random source failed.
+    pub fn random() -> Result<Self, RandomFailed> {
+        // The last bytes of a fresh id, twice: its first 6 are the time.
+        let mut digest = [0; 16];
+        digest[..8].copy_from_slice(&fresh_id(0)?[8..]);
+        digest[8..].copy_from_slice(&fresh_id(0)?[8..]);
+        Ok(Self { digest, part_count: None })
     }
 
     /// The MD5 of a single stream's plaintext.
@@ -191,7 +204,7 @@ impl ChecksumHasher {
 
 /// Everything that is computed over one plaintext, in one pass.
 pub struct Digests {
-    md5: md5::Md5,
+    md5: Option<md5::Md5>,
     len: u64,
     checksums: Vec<(Algorithm, ChecksumHasher)>,
 }
@@ -201,23 +214,30 @@ pub struct Digests {
 pub struct Digested {
     /// Length of the plaintext in bytes.
     pub len: u64,
-    /// Its MD5.
-    pub md5: [u8; 16],
+    /// Its MD5, where that was to be taken.
+    pub md5: Option<[u8; 16]>,
     /// In the order in which they were asked for.
     pub checksums: Vec<Checksum>,
 }
 
 impl Digests {
-    /// MD5, and these.
-    pub fn new(algorithms: &[Algorithm]) -> Self {
+    /// These, and the MD5 where it is needed: it costs more than all the rest of a write.
+    pub fn new(algorithms: &[Algorithm], md5: bool) -> Self {
         let checksums = algorithms.iter().map(|algorithm| (*algorithm, ChecksumHasher::new(*algorithm))).collect();
-        Self { md5: md5::Md5::new(), len: 0, checksums }
+        Self { md5: md5.then(md5::Md5::new), len: 0, checksums }
+    }
+
+    /// Nothing but the length.
+    pub fn length_only() -> Self {
+        Self::new(&[], false)
     }
 
     /// Takes the next bytes of the plaintext.
     pub fn update(&mut self, bytes: &[u8]) {
         self.len += bytes.len() as u64;
-        self.md5.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
         for (_, hasher) in &mut self.checksums {
             hasher.update(bytes);
         }
@@ -227,7 +247,7 @@ impl Digests {
     pub fn finish(self) -> Digested {
         let checksums =
             self.checksums.into_iter().map(|(algorithm, hasher)| Checksum::full(algorithm, hasher.finish())).collect();
-        Digested { len: self.len, md5: self.md5.finalize().into(), checksums }
+        Digested { len: self.len, md5: self.md5.map(|md5| md5.finalize().into()), checksums }
     }
 }
 
@@ -248,11 +268,11 @@ mod tests {
             (Algorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
             (Algorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
         ];
-        let mut digests = Digests::new(&expected.map(|(algorithm, _)| algorithm));
+        let mut digests = Digests::new(&expected.map(|(algorithm, _)| algorithm), true);
         digests.update(b"1234");
         digests.update(b"56789");
         let digested = digests.finish();
-        assert_eq!(hex(&digested.md5), "25f9e794323b453885f5181f1b624d0b");
+        assert_eq!(hex(&digested.md5.unwrap()), "25f9e794323b453885f5181f1b624d0b");
         for ((algorithm, value), checksum) in expected.iter().zip(&digested.checksums) {
             assert_eq!((checksum.algorithm, hex(&checksum.value).as_str()), (*algorithm, *value));
             assert_eq!(checksum.value.len(), algorithm.value_len());
@@ -264,7 +284,7 @@ mod tests {
         let parts: [&[u8]; 4] = [b"12", b"", b"3456", b"789"];
         for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme] {
             let of = |bytes: &[u8]| {
-                let mut digests = Digests::new(&[algorithm]);
+                let mut digests = Digests::new(&[algorithm], false);
                 digests.update(bytes);
                 digests.finish().checksums.remove(0)
             };

@@ -4,14 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use strongroom_engine::DataKey;
 
 use crate::blob::BlobName;
 use crate::bridge;
-use crate::catalog::record::{Body, CommitmentBytes, ObjectRecord, PartRecord, Place, part_table_digest};
+use crate::catalog::record::{Body, ObjectRecord, PartRecord, Place, StreamRecord, part_table_digest};
 use crate::error::OpError;
+use crate::key::{CustomerKey, DataKeys};
 use crate::ops::condition::{Conditions, Failed};
 use crate::ops::digest::Checksum;
+use crate::ops::encryption::allow_decrypt;
 use crate::ops::{OpenBucket, Version, check_key};
 use crate::pipeline::{OpenBlob, Plaintext, StreamFacts};
 use crate::policy::{Action, Authority};
@@ -42,6 +43,8 @@ pub struct GetRequest {
     pub wanted: Wanted,
     /// On the current version.
     pub conditions: Conditions,
+    /// For an object that a customer's key protects.
+    pub customer_key: Option<CustomerKey>,
 }
 
 impl GetRequest {
@@ -91,14 +94,18 @@ pub async fn get(store: &Arc<Store>, who: &Authority, request: &GetRequest) -> R
         let reading = store.remover.reading();
         let version = bucket.version(store, &request.key).await?;
         let version = version.ok_or_else(|| bucket.no_such_key(store, who))?;
+        allow_decrypt(store, who, &version.record.encryption).await?;
         let (head, parts) = select(store, &bucket, &version, request).await?;
-        if let Some(plaintext) = plaintext(store, &bucket.row.name, &version, parts, head.range.clone()).await? {
+        let customer = request.customer_key.as_ref();
+        if let Some(plaintext) =
+            plaintext(store, &bucket.row.name, &version, parts, head.range.clone(), customer).await?
+        {
             return Ok((head, hold_while(reading, begun(plaintext).await?)));
         }
         // The key or a blob was gone: an overwrite came between, or it is damage.
         let seen = (version.row.write_id, version.row.generation);
         if missed.replace(seen) == Some(seen) {
-            if !store.catalog.destroyed(vec![version.row.data_key]).await?.is_empty() {
+            if !store.catalog.destroyed(version.row.data_keys.clone()).await?.is_empty() {
                 return Err(OpError::KeyDestroyed);
             }
             return Err(OpError::Damaged(format!(
@@ -116,7 +123,7 @@ struct Extent {
     part_number: u16,
     start: u64,
     plain_len: u64,
-    commitment: CommitmentBytes,
+    stream: StreamRecord,
 }
 
 async fn select(
@@ -126,6 +133,7 @@ async fn select(
     request: &GetRequest,
 ) -> Result<(Head, Vec<Extent>), OpError> {
     let record = &version.record;
+    CustomerKey::check(request.customer_key.as_ref(), &record.encryption)?;
     let whole = || Head {
         record: record.clone(),
         created_ms: version.row.created_ms,
@@ -182,10 +190,10 @@ async fn extents(
     version: &Version,
 ) -> Result<(Vec<Extent>, Vec<(u16, PartRecord)>), OpError> {
     let (count, table) = match &version.record.body {
-        Body::Stream(commitment) => {
+        Body::Stream(stream) => {
             let blob = version.row.blob.ok_or_else(|| OpError::damaged("a version's row names no blob"))?;
             let plain_len = version.record.plain_len;
-            return Ok((vec![Extent { blob, part_number: 0, start: 0, plain_len, commitment: *commitment }], vec![]));
+            return Ok((vec![Extent { blob, part_number: 0, start: 0, plain_len, stream: *stream }], vec![]));
         }
         Body::Parts { count, table } => (*count as usize, *table),
     };
@@ -197,8 +205,8 @@ async fn extents(
         let mut parts = Vec::with_capacity(rows.len());
         for row in &rows {
             let part: PartRecord = records.open(Place::Part(&key, write_id, row.number), &row.record)?;
-            let (plain_len, commitment) = (part.plain_len, part.commitment);
-            extents.push(Extent { blob: row.blob, part_number: row.number, start, plain_len, commitment });
+            let (plain_len, stream) = (part.plain_len, part.stream);
+            extents.push(Extent { blob: row.blob, part_number: row.number, start, plain_len, stream });
             start += plain_len;
             parts.push((row.number, part));
         }
@@ -217,9 +225,11 @@ async fn plaintext(
     version: &Version,
     extents: Vec<Extent>,
     range: Range<u64>,
+    customer: Option<&CustomerKey>,
 ) -> Result<Option<Plaintext>, OpError> {
-    let key = store.keys.data_key(version.row.data_key, bucket, version.place()).await?;
-    let Some(key) = key else { return Ok(None) };
+    let (ids, encryption) = (&version.row.data_keys, &version.record.encryption);
+    let keys = store.keys.data_keys(ids, bucket, version.place(), encryption, customer).await?;
+    let Some(keys) = keys else { return Ok(None) };
     let end = |extent: &Extent| extent.start + extent.plain_len;
     let touched = |extent: &Extent| extent.start < range.end && end(extent) > range.start;
     let mut wanted: Vec<Extent> = extents.iter().copied().filter(touched).collect();
@@ -227,7 +237,7 @@ async fn plaintext(
     if wanted.is_empty() {
         wanted.extend(extents.first());
     }
-    let streams = Streams { store: store.clone(), key, version: version.row.clone() };
+    let streams = Streams { store: store.clone(), keys: Arc::new(keys), version: version.row.clone() };
     // The last first: it is checked before the status line too.
     if let [_, .., last] = wanted.as_slice()
         && streams.open(last).await?.is_none()
@@ -258,7 +268,7 @@ fn within(extent: &Extent, range: &Range<u64>) -> Range<u64> {
 #[derive(Clone)]
 struct Streams {
     store: Arc<Store>,
-    key: Arc<DataKey>,
+    keys: Arc<DataKeys>,
     version: crate::catalog::VersionRow,
 }
 
@@ -266,9 +276,9 @@ impl Streams {
     async fn open(&self, extent: &Extent) -> Result<Option<OpenBlob>, OpError> {
         let version = &self.version;
         let place = crate::key::ObjectPlace { bucket: version.bucket, key: &version.key, write_id: version.write_id };
-        let context = self.store.keys.stream_context(place, extent.part_number);
-        let facts = StreamFacts { plain_len: extent.plain_len, commitment: extent.commitment };
-        OpenBlob::open(self.store.blobs.as_ref(), extent.blob, &self.key, &context, &facts).await
+        let layers = self.store.keys.layers(&self.keys, place, extent.part_number);
+        let facts = StreamFacts { plain_len: extent.plain_len, stream: extent.stream };
+        OpenBlob::open(self.store.blobs.as_ref(), extent.blob, &layers, &facts).await
     }
 }
 

@@ -11,6 +11,7 @@ pub mod condition;
 pub mod copy;
 pub mod delete;
 pub mod digest;
+mod encryption;
 pub mod get;
 pub mod list;
 pub mod multipart;

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use strongroom_engine::{Sealer, SegmentShift};
-
 use crate::audit::Subject;
+use crate::catalog::encryption::Encryption;
 use crate::catalog::record::{
-    Body, Description, Encryption, ObjectRecord, PartRecord, Place, UploadChecksum, UploadRecord, part_table_digest,
+    Body, Description, ObjectRecord, PartRecord, Place, UploadChecksum, UploadRecord, part_table_digest,
 };
 use crate::catalog::{PartRow, UploadRow, VersionRow};
 use crate::error::OpError;
 use crate::id::WriteId;
-use crate::key::ObjectPlace;
+use crate::key::{CustomerKey, ObjectPlace};
 use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, ChecksumKind, Digests, Etag};
+use crate::ops::encryption::{Chosen, allow_decrypt, choose, naming_key};
 use crate::ops::get::{GetRequest, Wanted, source};
-use crate::ops::put::{Accept, CREATES_OBJECT, Change, Made, Written, erase_displaced, lost, make_current};
+use crate::ops::put::{Accept, CREATES_OBJECT, Change, Made, Written, erase_displaced, etag, lost, make_current};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
-use crate::policy::{self, Action, Authority};
+use crate::policy::encryption::Asked;
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// Highest part number, and so the largest number of parts.
@@ -35,7 +36,7 @@ pub struct CreateRequest {
     /// What the client says about the object.
     pub description: Description,
     /// As asked for; without, the bucket's default.
-    pub encryption: policy::Asked,
+    pub encryption: Asked,
     /// The checksum of its parts and of the whole.
     pub checksum: Option<UploadChecksum>,
 }
@@ -46,21 +47,21 @@ pub struct CreateRequest {
 /// [`OpError::NoSuchBucket`]; [`OpError::Unavailable`] while the HSM is away.
 pub async fn create(store: &Store, who: &Authority, request: CreateRequest) -> Result<(WriteId, Encryption), OpError> {
     check_key(&request.key)?;
-    let who = who.knowing(CREATES_OBJECT, "false");
+    let who = naming_key(store, &who.knowing(CREATES_OBJECT, "false"), &request.encryption).await?;
     let bucket = OpenBucket::open_for_object(store, &who, &request.bucket, Action::PutObject, &request.key).await?;
-    let encryption = policy::encryption(&bucket, request.encryption)?;
+    let Chosen { encryption, customer } = choose(store, &who, &bucket, request.encryption).await?;
     let created_ms = store.clock.now_ms();
     let write_id = WriteId::fresh(created_ms)?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
-    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row, place, encryption).await?;
-    let made = Made { blobs: vec![], keys: vec![key_row.id] };
+    let fresh = store.keys.fresh_data_keys(&bucket.row, place, &encryption, customer.as_ref()).await?;
+    let made = Made { blobs: vec![], keys: fresh.ids() };
     let outcome = async {
-        let facts = who.facts_of_upload();
+        let (encryption, facts) = (encryption.clone(), who.facts_of_upload());
         let record = UploadRecord { description: request.description, encryption, checksum: request.checksum, facts };
         let record = bucket.records.seal(Place::Upload(&request.key, write_id), &record)?;
-        let kept = store.keys.keep(&data_key, key_row, Subject::object(&bucket.row.name, &request.key)).await?;
+        let kept = store.keys.keep_fresh(&fresh, Subject::object(&bucket.row.name, &request.key)).await?;
         let (bucket, key) = (bucket.row.id, request.key.clone());
-        let row = UploadRow { bucket, key, write_id, created_ms, data_key: kept.id(), record };
+        let row = UploadRow { bucket, key, write_id, created_ms, data_keys: kept.ids(), record };
         Ok(store.catalog.create_upload(store.session, row).await?)
     };
     made.cleared_on_failure(store, outcome.await).await?;
@@ -79,6 +80,10 @@ pub struct PartRequest {
     pub number: u16,
     /// Checksums to take and to store.
     pub algorithms: Vec<Algorithm>,
+    /// Whether the body's MD5 is to be taken, whatever its ETag will be.
+    pub takes_md5: bool,
+    /// The key that the upload was opened with, where that is a customer's.
+    pub customer_key: Option<CustomerKey>,
     /// Announced length in bytes, where it is known.
     pub plain_len: Option<u64>,
 }
@@ -99,27 +104,29 @@ pub async fn put_part(
     let open = allowed(store, who, &request.bucket, &request.key, open, "false").await?;
     open.add_algorithms(&mut request.algorithms)?;
     let (bucket, place) = (&open.bucket, open.place());
-    let data_key = store.keys.data_key(open.row.data_key, &bucket.row.name, place).await?;
-    let data_key = data_key.ok_or_else(|| OpError::damaged("the data key of an open upload is missing"))?;
+    let encryption = &open.record.encryption;
+    open.check_customer_key(request.customer_key.as_ref())?;
+    let customer = request.customer_key.as_ref();
+    let keys = store.keys.data_keys(&open.row.data_keys, &bucket.row.name, place, encryption, customer).await?;
+    let keys = keys.ok_or_else(|| OpError::damaged("the data key of an open upload is missing"))?;
 
     let blob = store.fresh_blob()?;
     let made = Made { blobs: vec![blob], keys: vec![] };
     let outcome = async {
-        let context = store.keys.stream_context(place, request.number);
-        let shift = SegmentShift::for_plain_len(request.plain_len.unwrap_or(u64::MAX));
-        let sealer = Sealer::new(&data_key, open.row.data_key, &context, shift)?;
-        let (stream, sealed) = pipeline::seal(body, sealer, Digests::new(&request.algorithms), accept);
+        let layers = store.keys.layers(&keys, place, request.number);
+        let digests = Digests::new(&request.algorithms, request.takes_md5 || encryption.has_md5_etag());
+        let (stream, sealed) = pipeline::seal(body, &layers, request.plain_len, digests, accept)?;
         let durable = store.blobs.write(blob, stream).await?;
-        let Sealed { commitment, digested } = sealed.await.map_err(|_| lost())?;
+        let Sealed { stream, digested } = sealed.await.ok_or_else(lost)?;
 
-        let etag = Etag::of_stream(digested.md5);
-        let record = PartRecord { plain_len: digested.len, etag, checksums: digested.checksums, commitment };
+        let etag = etag(encryption, &digested)?;
+        let record = PartRecord { plain_len: digested.len, etag, checksums: digested.checksums, stream };
         let sealed = bucket.records.seal(Place::Part(&request.key, request.upload, request.number), &record)?;
         let created_ms = store.clock.now_ms();
         let row = PartRow { number: request.number, created_ms, blob: durable.name(), record: sealed };
         let condemned = store.catalog.put_part(store.session, request.upload, row).await?;
         erase_displaced(store, condemned).await?;
-        Ok(Written { etag, checksums: record.checksums, encryption: open.record.encryption, created_ms })
+        Ok(Written { etag, checksums: record.checksums, encryption: encryption.clone(), created_ms })
     };
     made.cleared_on_failure(store, outcome.await).await
 }
@@ -172,6 +179,8 @@ pub struct CompleteRequest {
     pub plain_len: Option<u64>,
     /// Checksums of the whole that the client says it has.
     pub checksums: Vec<(Algorithm, Vec<u8>)>,
+    /// The key that the upload was opened with, where the client sends it again; it is not needed.
+    pub customer_key: Option<CustomerKey>,
 }
 
 /// Turns an upload into the current version. Asked again after it succeeded, it answers the same.
@@ -187,6 +196,9 @@ pub async fn complete(store: &Store, who: &Authority, request: CompleteRequest) 
         open => open?,
     };
     open.bucket.allow_to_match(store, who, &request.conditions, &request.key)?;
+    if request.customer_key.is_some() {
+        open.check_customer_key(request.customer_key.as_ref())?;
+    }
     let parts = open.chosen_parts(store, &request).await?;
     let record = open.object_record(&parts, &request)?;
     let row = VersionRow {
@@ -194,7 +206,7 @@ pub async fn complete(store: &Store, who: &Authority, request: CompleteRequest) 
         key: request.key.clone(),
         write_id: request.upload,
         created_ms: store.clock.now_ms(),
-        data_key: open.row.data_key,
+        data_keys: open.row.data_keys.clone(),
         blob: None,
         record: open.bucket.records.seal(Place::Object(&request.key, request.upload), &record)?,
         generation: 0,
@@ -241,6 +253,7 @@ async fn allowed(
         Ok(upload) => {
             let who = who.within_upload(&upload.record.facts);
             upload.bucket.allow_object(store, &who, Action::PutObject, key)?;
+            allow_decrypt(store, &who, &upload.record.encryption).await?;
             Ok(upload)
         }
         Err(OpError::NoSuchUpload) => {
@@ -268,6 +281,16 @@ impl OpenUpload {
 
     fn place(&self) -> ObjectPlace<'_> {
         ObjectPlace { bucket: self.row.bucket, key: &self.row.key, write_id: self.row.write_id }
+    }
+
+    /// A part brings the customer's key of its upload, and no other.
+    fn check_customer_key(&self, key: Option<&CustomerKey>) -> Result<(), OpError> {
+        CustomerKey::check(key, &self.record.encryption).map_err(|error| match error {
+            OpError::CustomerKeyMissing | OpError::CustomerKeyUnwanted | OpError::WrongCustomerKey => {
+                OpError::CustomerKeyOfUpload
+            }
+            error => error,
+        })
     }
 
     /// Every part carries the upload's checksum, whatever its own request says, and CRC-64/NVME where it says none.
@@ -342,7 +365,7 @@ impl OpenUpload {
             etag: Etag::of_parts(parts.iter().map(|(_, part)| part.etag)),
             checksums,
             description: self.record.description.clone(),
-            encryption: self.record.encryption,
+            encryption: self.record.encryption.clone(),
             body: Body::Parts {
                 count: parts.len() as u32,
                 table: part_table_digest(parts.iter().map(|(row, part)| (row.number, part))),

@@ -1,20 +1,22 @@
 //! PUT of one object, and the end that every write of an object shares.
 
-use strongroom_engine::{KeyId, Sealer, SegmentShift};
+use strongroom_engine::KeyId;
 
 use crate::audit::Subject;
 use crate::blob::{BlobName, Durable};
-use crate::catalog::record::{Body, Description, Encryption, ObjectRecord, Place};
+use crate::catalog::encryption::Encryption;
+use crate::catalog::record::{Body, Description, ObjectRecord, Place};
 use crate::catalog::{Condemned, Expect, PartRow, VersionRow};
 use crate::error::{CatalogError, OpError};
 use crate::id::WriteId;
-use crate::key::ObjectPlace;
-use crate::keyring::Kept;
+use crate::key::{KeptKeys, ObjectPlace};
 use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, Digested, Digests, Etag};
+use crate::ops::encryption::{Chosen, choose, naming_key};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
-use crate::policy::{self, Action, Authority};
+use crate::policy::encryption::Asked;
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// The condition key that tells the steps of an upload that make no object from those that do.
@@ -32,11 +34,13 @@ pub struct PutRequest {
     /// What the client says about the object.
     pub description: Description,
     /// As asked for; without, the bucket's default.
-    pub encryption: policy::Asked,
+    pub encryption: Asked,
     /// On the current version.
     pub conditions: Conditions,
     /// Checksums to take and to store.
     pub algorithms: Vec<Algorithm>,
+    /// Whether the body's MD5 is to be taken, whatever its ETag will be.
+    pub takes_md5: bool,
     /// Announced length in bytes, where it is known.
     pub plain_len: Option<u64>,
 }
@@ -65,41 +69,39 @@ pub async fn put(
     accept: Accept,
 ) -> Result<Written, OpError> {
     check_key(&request.key)?;
-    let who = who.knowing(CREATES_OBJECT, "true");
+    let who = naming_key(store, &who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
     let bucket = OpenBucket::open_for_object(store, &who, &request.bucket, Action::PutObject, &request.key).await?;
     bucket.allow_to_match(store, &who, &request.conditions, &request.key)?;
     if !request.conditions.is_empty() {
         request.conditions.check_write(bucket.version(store, &request.key).await?.as_ref())?;
     }
-    let encryption = policy::encryption(&bucket, request.encryption)?;
+    let Chosen { encryption, customer } = choose(store, &who, &bucket, request.encryption).await?;
 
     let write_id = WriteId::fresh(store.clock.now_ms())?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
-    let (data_key, key_row) = store.keys.fresh_data_key(&bucket.row, place, encryption).await?;
+    let fresh = store.keys.fresh_data_keys(&bucket.row, place, &encryption, customer.as_ref()).await?;
     let blob = store.fresh_blob()?;
-    let made = Made { blobs: vec![blob], keys: vec![key_row.id] };
-    tracing::debug!(bucket = %bucket.row.id, %write_id, %blob, key_id = %key_row.id, "sealing");
+    let made = Made { blobs: vec![blob], keys: fresh.ids() };
+    tracing::debug!(bucket = %bucket.row.id, %write_id, %blob, key_ids = ?fresh.ids(), "sealing");
 
     let outcome = async {
-        let context = store.keys.stream_context(place, 0);
-        let shift = SegmentShift::for_plain_len(request.plain_len.unwrap_or(u64::MAX));
-        let sealer = Sealer::new(&data_key, key_row.id, &context, shift)?;
-        let (stream, sealed) = pipeline::seal(body, sealer, Digests::new(&request.algorithms), accept);
+        let layers = store.keys.layers(fresh.keys(), place, 0);
+        let digests = Digests::new(&request.algorithms, request.takes_md5 || encryption.has_md5_etag());
+        let (stream, sealed) = pipeline::seal(body, &layers, request.plain_len, digests, accept)?;
         let subject = Subject::object(&bucket.row.name, place.key);
         // Side by side: neither needs the other. Both end before either's error counts, so that what is to be
         // cleaned up stands still.
-        let (durable, kept) =
-            tokio::join!(store.blobs.write(blob, stream), store.keys.keep(&data_key, key_row, subject));
+        let (durable, kept) = tokio::join!(store.blobs.write(blob, stream), store.keys.keep_fresh(&fresh, subject));
         let (durable, kept) = (durable?, kept?);
-        let Sealed { commitment, digested } = sealed.await.map_err(|_| lost())?;
+        let Sealed { stream, digested } = sealed.await.ok_or_else(lost)?;
 
         let record = ObjectRecord {
             plain_len: digested.len,
-            etag: Etag::of_stream(digested.md5),
+            etag: etag(&encryption, &digested)?,
             checksums: digested.checksums,
             description: request.description,
             encryption,
-            body: Body::Stream(commitment),
+            body: Body::Stream(stream),
         };
         commit(store, &bucket, place, record, durable, kept, &request.conditions).await
     };
@@ -113,7 +115,7 @@ async fn commit(
     place: ObjectPlace<'_>,
     record: ObjectRecord,
     durable: Durable,
-    kept: Kept,
+    kept: KeptKeys,
     conditions: &Conditions,
 ) -> Result<Written, OpError> {
     let row = VersionRow {
@@ -121,7 +123,7 @@ async fn commit(
         key: place.key.to_owned(),
         write_id: place.write_id,
         created_ms: store.clock.now_ms(),
-        data_key: kept.id(),
+        data_keys: kept.ids(),
         blob: Some(durable.name()),
         record: bucket.records.seal(Place::Object(place.key, place.write_id), &record)?,
         generation: 0,
@@ -130,6 +132,17 @@ async fn commit(
     let condemned = make_current(store, bucket, conditions, place.key, Change::Put(row)).await?;
     erase_displaced(store, condemned).await?;
     Ok(Written { etag: record.etag, checksums: record.checksums, encryption: record.encryption, created_ms })
+}
+
+/// The ETag of one stream: its MD5 where S3 documents that, else 16 bytes that tell nothing of it.
+///
+/// # Errors
+/// The random source failed.
+pub(super) fn etag(encryption: &Encryption, digested: &Digested) -> Result<Etag, OpError> {
+    match digested.md5.filter(|_| encryption.has_md5_etag()) {
+        Some(md5) => Ok(Etag::of_stream(md5)),
+        None => Ok(Etag::random()?),
+    }
 }
 
 /// What becomes of the current version of an object.

@@ -73,6 +73,13 @@ impl Authority {
         known
     }
 
+    /// The same, where that thing has several names.
+    pub fn knowing_all(&self, key: &str, values: Vec<String>) -> Self {
+        let mut known = self.clone();
+        known.facts.set_all(key, values);
+        known
+    }
+
     /// What an upload that this request opens is judged by later.
     pub fn facts_of_upload(&self) -> Vec<UploadFact> {
         let facts = OF_THE_UPLOAD.into_iter().map(|key| (key.to_owned(), self.facts.values(key).to_vec()));

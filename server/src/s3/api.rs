@@ -1,6 +1,6 @@
 //! The operations of S3 that this server does: each reads its input, calls `ops` and answers.
 //!
-//! Every operation that is absent here answers NotImplemented. One that changes something runs as a task of its own,
+//! Every operation that is absent here answers NotImplemented, but for those that `authenticated` answers itself. One that changes something runs as a task of its own,
 //! so that a client that hangs up ends its body, not the clean-up.
 
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::audit;
-use crate::catalog::record::{BucketConfig, Encryption};
+use crate::catalog::encryption::DefaultEncryption;
+use crate::catalog::record::BucketConfig;
 use crate::error::OpError;
 use crate::ops::condition::Conditions;
 use crate::ops::delete::DeleteRequest;
@@ -210,43 +211,6 @@ impl S3 for Api {
         answer(found.await)
     }
 
-    async fn put_bucket_encryption(
-        &self,
-        request: S3Request<PutBucketEncryptionInput>,
-    ) -> S3Result<S3Response<PutBucketEncryptionOutput>> {
-        self.uninterrupted(async move |store| {
-            headers::refuse_unsupported(&request.headers)?;
-            let (who, input) = (authority(&request)?, request.input);
-            let encryption = default_encryption(&input.server_side_encryption_configuration)?;
-            let action = Action::PutEncryptionConfiguration;
-            let change = |config: &mut BucketConfig| config.default_encryption = Some(encryption);
-            bucket::configure(&store, &who, &input.bucket, action, change).await?;
-            Ok(PutBucketEncryptionOutput::default())
-        })
-        .await
-    }
-
-    async fn get_bucket_encryption(
-        &self,
-        request: S3Request<GetBucketEncryptionInput>,
-    ) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
-        let found = async {
-            headers::refuse_unsupported(&request.headers)?;
-            let (who, action) = (authority(&request)?, Action::GetEncryptionConfiguration);
-            let config = bucket::config(&self.store, &who, &request.input.bucket, action).await?;
-            let encryption = config.default_encryption.unwrap_or(Encryption::SseS3);
-            let sse_algorithm = headers::encryption_name(encryption);
-            let default = ServerSideEncryptionByDefault { kms_master_key_id: None, sse_algorithm };
-            let rule = ServerSideEncryptionRule {
-                apply_server_side_encryption_by_default: Some(default),
-                bucket_key_enabled: Some(encryption.has_bucket_key()),
-            };
-            let configuration = ServerSideEncryptionConfiguration { rules: vec![rule] };
-            Ok(GetBucketEncryptionOutput { server_side_encryption_configuration: Some(configuration) })
-        };
-        answer(found.await)
-    }
-
     async fn delete_bucket_encryption(
         &self,
         request: S3Request<DeleteBucketEncryptionInput>,
@@ -254,7 +218,7 @@ impl S3 for Api {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
             let (who, action) = (authority(&request)?, Action::PutEncryptionConfiguration);
-            let change = |config: &mut BucketConfig| config.default_encryption = None;
+            let change = |config: &mut BucketConfig| config.default_encryption = DefaultEncryption::default();
             bucket::configure(&store, &who, &request.input.bucket, action, change).await?;
             Ok(DeleteBucketEncryptionOutput::default())
         })
@@ -389,22 +353,5 @@ fn location_constraint(configuration: Option<&CreateBucketConfiguration>) -> Res
     match configuration.location_constraint.as_ref().map(BucketLocationConstraint::as_str) {
         None | Some("" | REGION) => Ok(REGION),
         Some(_) => Err(OpError::InvalidLocation),
-    }
-}
-
-fn default_encryption(configuration: &ServerSideEncryptionConfiguration) -> Result<Encryption, OpError> {
-    let [rule] = configuration.rules.as_slice() else {
-        return Err(OpError::MalformedXml("exactly one rule must be given"));
-    };
-    let default = rule.apply_server_side_encryption_by_default.as_ref();
-    let default = default.ok_or(OpError::MalformedXml("the rule names no default encryption"))?;
-    match default.sse_algorithm.as_str() {
-        "AES256" if default.kms_master_key_id.is_some() => {
-            Err(OpError::InvalidArgument { field: "KMSMasterKeyID", why: "goes only with aws:kms".into() })
-        }
-        "AES256" if rule.bucket_key_enabled.unwrap_or(false) => Ok(Encryption::SseS3BucketKey),
-        "AES256" => Ok(Encryption::SseS3),
-        "aws:kms" | "aws:kms:dsse" => Err(OpError::NotImplemented("encryption other than SSE-S3")),
-        _ => Err(OpError::MalformedXml("the encryption algorithm is unknown")),
     }
 }

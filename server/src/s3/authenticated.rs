@@ -1,9 +1,9 @@
 //! A second look at requests whose signature was found right, before they are answered.
 //!
-//! Three things that the protocol library leaves out need a request that is authenticated and not yet read: headers that
-//! S3 ignores where the library refuses (a nonsense Range, a list of entity tags), the digest of an XML document, and the
-//! 206 of a HEAD of a range.
-//! Such a request goes on to a second service over the same store, which asks for no signature any more.
+//! Some things that the protocol library leaves out need a request that is authenticated and not yet read: headers that
+//! S3 ignores where the library refuses (a nonsense Range, a list of entity tags), the digest of an XML document, the 206
+//! of a HEAD of a range, and documents of which it knows only a part. Those of encryption are answered here; every other
+//! such request goes on to a second service over the same store, which asks for no signature any more.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::s3::api::Api;
 use crate::s3::caller::{access_key, establish};
 use crate::s3::checksum::Claims;
 use crate::s3::code::s3_error;
+use crate::s3::encryption_call;
 use crate::s3::headers::{SentHeaders, parse_range};
 use crate::store::Store;
 
@@ -39,7 +40,10 @@ impl SecondLook {
 impl S3Route for SecondLook {
     fn is_match(&self, method: &Method, uri: &Uri, headers: &HeaderMap, _: &mut http::Extensions) -> bool {
         let reads = method == Method::GET || method == Method::HEAD;
-        (reads && lenient(headers).next().is_some()) || is_document(method, uri) || heads_a_range(method, uri, headers)
+        (reads && lenient(headers).next().is_some())
+            || is_document(method, uri)
+            || heads_a_range(method, uri, headers)
+            || encryption_call::is_match(method, uri)
     }
 
     /// Also who has not signed may be allowed something: the operation asks.
@@ -52,6 +56,9 @@ impl S3Route for SecondLook {
         let mut request = request;
         if is_document(&request.method, &request.uri) {
             request = with_checked_document(request).await?;
+        }
+        if encryption_call::is_match(&request.method, &request.uri) {
+            return encryption_call::answer(&self.store, request).await.map_err(s3_error);
         }
         let sent = SentHeaders(request.headers.clone());
         for name in lenient(&sent.0) {
@@ -112,7 +119,7 @@ async fn with_checked_document(mut request: S3Request<Body>) -> S3Result<S3Reque
     let mut body = std::mem::take(&mut request.input);
     let document = body.store_all_limited(DOCUMENT_LEN_MAX).await;
     let document = document.map_err(|_| s3_error(OpError::MalformedXml("the document cannot be read")))?;
-    let mut digests = Digests::new(&claims.algorithms());
+    let mut digests = Digests::new(&claims.algorithms(), claims.claims_md5());
     digests.update(&document);
     claims.accept()(&digests.finish()).map_err(s3_error)?;
     request.headers.insert(header::CONTENT_LENGTH, document.len().into());
@@ -120,11 +127,11 @@ async fn with_checked_document(mut request: S3Request<Body>) -> S3Result<S3Reque
     Ok(request)
 }
 
-fn parameters(uri: &Uri) -> impl Iterator<Item = &str> {
+pub(super) fn parameters(uri: &Uri) -> impl Iterator<Item = &str> {
     uri.query().unwrap_or_default().split('&')
 }
 
-fn name(parameter: &str) -> &str {
+pub(super) fn name(parameter: &str) -> &str {
     parameter.split_once('=').map_or(parameter, |(name, _)| name)
 }
 

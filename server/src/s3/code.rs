@@ -45,11 +45,18 @@ pub(super) fn s3_error(error: OpError) -> S3Error {
         OpError::MalformedXml(_) => Code::MalformedXML,
         OpError::MalformedPolicy(_) => Code::MalformedPolicy,
         OpError::NoSuchBucketPolicy => Code::NoSuchBucketPolicy,
+        OpError::NoDefaultEncryption => Code::ServerSideEncryptionConfigurationNotFoundError,
         OpError::NotImplemented(_) => Code::NotImplemented,
         OpError::NoSuchVersion => Code::NoSuchVersion,
         OpError::NoSuchAccessKey => Code::InvalidAccessKeyId,
         OpError::AccessDenied(_) => Code::AccessDenied,
         OpError::KeyDisabled(_) => return custom("KMS.DisabledException", 400, message),
+        OpError::NoSuchMasterKey(_) => return custom("KMS.NotFoundException", 400, message),
+        OpError::KeyPendingDestruction(_) => return custom("KMS.KMSInvalidStateException", 400, message),
+        OpError::CustomerKeyMissing | OpError::CustomerKeyUnwanted | OpError::CustomerKeyOfUpload => {
+            Code::InvalidRequest
+        }
+        OpError::WrongCustomerKey => Code::AccessDenied,
         OpError::KeyDestroyed => return custom("InvalidObjectState", 403, message),
         OpError::Unavailable(_) | OpError::OutcomeUnknown(_) => {
             warn!(%error, "answered 503");

@@ -3,14 +3,13 @@
 //! They are read as they were sent, and signed, because S3 is more lenient with some of them than the protocol library.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use s3s::S3Request;
 use s3s::dto::{Metadata, Timestamp, TimestampFormat};
-use s3s::{S3Request, dto};
 
-use crate::catalog::record::{ContentHeaders, Description, Encryption};
+use crate::catalog::record::{ContentHeaders, Description};
 use crate::error::OpError;
 use crate::ops::condition::{Conditions, EtagMatch};
 use crate::ops::get::{Head, Wanted};
-use crate::policy::Asked;
 
 /// User metadata of one object at most, in bytes of names and values.
 const METADATA_LEN_MAX: usize = 2048;
@@ -73,59 +72,6 @@ pub(super) fn storage_class(headers: &HeaderMap) -> Result<Option<String>, OpErr
         None | Some("STANDARD") => Ok(None),
         Some("REDUCED_REDUNDANCY") => Ok(Some("REDUCED_REDUNDANCY".into())),
         Some(_) => Err(OpError::InvalidStorageClass),
-    }
-}
-
-/// The encryption that a write asks for.
-///
-/// # Errors
-/// An algorithm that S3 does not know, or that this version does not do; headers that contradict each other.
-pub(super) fn encryption(headers: &HeaderMap) -> Result<Asked, OpError> {
-    refuse_customer_keys(headers)?;
-    let bucket_key = match headers.get(BUCKET_KEY).map(HeaderValue::as_bytes) {
-        None => None,
-        Some(b"true") => Some(true),
-        Some(b"false") => Some(false),
-        Some(_) => return Err(OpError::InvalidArgument { field: BUCKET_KEY, why: "is true or false".into() }),
-    };
-    let has = |name: &str| headers.contains_key(name);
-    let kms = has("x-amz-server-side-encryption-aws-kms-key-id") || has("x-amz-server-side-encryption-context");
-    match headers.get("x-amz-server-side-encryption").map(HeaderValue::as_bytes) {
-        Some(b"AES256") if kms => Err(OpError::InvalidArgument {
-            field: "x-amz-server-side-encryption-aws-kms-key-id",
-            why: "goes only with aws:kms".into(),
-        }),
-        Some(b"AES256") => Ok(Asked { sse_s3: true, bucket_key }),
-        Some(b"aws:kms" | b"aws:kms:dsse" | b"aws:fsx") => Err(OpError::NotImplemented("encryption other than SSE-S3")),
-        Some(_) => Err(OpError::InvalidEncryptionAlgorithm),
-        None if kms => Err(OpError::NotImplemented("encryption other than SSE-S3")),
-        None => Ok(Asked { sse_s3: false, bucket_key }),
-    }
-}
-
-const BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enabled";
-
-fn refuse_customer_keys(headers: &HeaderMap) -> Result<(), OpError> {
-    let customer = |name: &HeaderName| {
-        name.as_str().starts_with("x-amz-server-side-encryption-customer-")
-            || name.as_str().starts_with("x-amz-copy-source-server-side-encryption-customer-")
-    };
-    if headers.keys().any(customer) { Err(OpError::NotImplemented("customer keys (SSE-C)")) } else { Ok(()) }
-}
-
-/// Requests that read, or that add to an upload, take no encryption of their own.
-///
-/// # Errors
-/// [`OpError::InvalidArgument`].
-pub(super) fn refuse_encryption(headers: &HeaderMap) -> Result<(), OpError> {
-    refuse_customer_keys(headers)?;
-    let asked = headers.keys().find(|name| name.as_str().starts_with("x-amz-server-side-encryption"));
-    match asked {
-        Some(_) => Err(OpError::InvalidArgument {
-            field: "x-amz-server-side-encryption",
-            why: "header is not supported for this operation".into(),
-        }),
-        None => Ok(()),
     }
 }
 
@@ -267,20 +213,6 @@ pub(super) fn validators(head: &Head) -> HeaderMap {
         (header::EXPIRES, headers.expires.as_ref().and_then(|text| HeaderValue::try_from(text).ok())),
     ];
     pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// S3 says that an object has a bucket key, and never that it has none.
-pub(super) fn bucket_key_enabled(encryption: Encryption) -> Option<bool> {
-    encryption.has_bucket_key().then_some(true)
-}
-
-/// As S3 names the encryption of an object.
-pub(super) fn encryption_name(encryption: Encryption) -> dto::ServerSideEncryption {
-    match encryption {
-        Encryption::SseS3 | Encryption::SseS3BucketKey => {
-            dto::ServerSideEncryption::from_static(dto::ServerSideEncryption::AES256)
-        }
-    }
 }
 
 #[cfg(test)]

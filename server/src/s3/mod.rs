@@ -6,10 +6,13 @@
 mod api;
 mod authenticated;
 mod body;
+mod bucket_encryption;
 mod bucket_name;
 mod caller;
 mod checksum;
 mod code;
+mod encryption;
+mod encryption_call;
 pub mod guard;
 mod headers;
 mod last_chunk;
@@ -26,8 +29,7 @@ use s3s::service::S3ServiceBuilder;
 use crate::store::Store;
 pub use last_chunk::Complete;
 
-/// The region that this server says it is.
-pub const REGION: &str = "us-east-1";
+pub use crate::arn::REGION;
 
 /// S3 over `store`: requests are authenticated, then answered.
 pub fn service(store: Arc<Store>) -> Complete {

@@ -16,31 +16,35 @@ use crate::ops::{self};
 use crate::pipeline::Plaintext;
 use crate::s3::caller::authority;
 use crate::s3::checksum::{self, Claims, fill_checksums};
+use crate::s3::encryption::{self, Answered, Takes, fill_encryption_and_customer};
 use crate::s3::{body, headers};
 use crate::store::Store;
 
 pub(super) async fn put(store: &Store, request: S3Request<PutObjectInput>) -> Result<PutObjectOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    encryption::refuse_others(&request.headers, Takes::Encryption)?;
     let input = &request.input;
     let claims = Claims::of(&request, input.content_length)?;
     let write = PutRequest {
         bucket: input.bucket.clone(),
         key: input.key.clone(),
         description: headers::description(&request.headers, input.metadata.as_ref())?,
-        encryption: headers::encryption(&request.headers)?,
+        encryption: encryption::asked(&request.headers)?,
         conditions: headers::write_conditions(headers::sent(&request))?,
         algorithms: claims.algorithms(),
+        takes_md5: claims.claims_md5(),
         plain_len: claims.plain_len(),
     };
     let who = authority(&request)?;
     let written = ops::put::put(store, &who, write, body::plaintext(request.input.body), claims.accept()).await?;
+    let mut answered = Answered::new(&written.encryption, &request.headers);
     let mut output = PutObjectOutput {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
-        server_side_encryption: Some(headers::encryption_name(written.encryption)),
-        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
+        ssekms_encryption_context: answered.context.take(),
         checksum_type: checksum_type(&written.checksums),
         ..PutObjectOutput::default()
     };
+    fill_encryption_and_customer!(output, answered);
     fill_checksums!(output, &written.checksums);
     Ok(output)
 }
@@ -70,13 +74,13 @@ pub(super) async fn get(
         last_modified: Some(described.last_modified),
         metadata: described.metadata,
         parts_count: described.parts_count.filter(|_| matches!(read.wanted, Wanted::Part(_))),
-        server_side_encryption: Some(described.encryption),
-        bucket_key_enabled: described.bucket_key_enabled,
         storage_class: described.storage_class,
         website_redirect_location: described.website_redirect,
         checksum_type: described.checksum_type,
         ..GetObjectOutput::default()
     };
+    let answered = Answered::new(&head.record.encryption, headers::sent(&request));
+    fill_encryption_and_customer!(output, answered);
     fill_checksums!(output, &described.checksums);
     Ok(S3Response::new(output))
 }
@@ -105,19 +109,20 @@ pub(super) async fn head(
         last_modified: Some(described.last_modified),
         metadata: described.metadata,
         parts_count: described.parts_count.filter(|_| matches!(read.wanted, Wanted::Part(_))),
-        server_side_encryption: Some(described.encryption),
-        bucket_key_enabled: described.bucket_key_enabled,
         storage_class: described.storage_class,
         website_redirect_location: described.website_redirect,
         checksum_type: described.checksum_type,
         ..HeadObjectOutput::default()
     };
+    let answered = Answered::new(&head.record.encryption, headers::sent(&request));
+    fill_encryption_and_customer!(output, answered);
     fill_checksums!(output, &described.checksums);
     Ok(S3Response::new(output))
 }
 
 pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>) -> Result<CopyObjectOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    encryption::refuse_others(&request.headers, Takes::EncryptionAndSource)?;
     let input = &request.input;
     let (source_bucket, source_key) = copy_source(&input.copy_source)?;
     let replaces = match input.metadata_directive.as_ref().map(MetadataDirective::as_str) {
@@ -136,13 +141,14 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
         source_key,
         names_version: names_version(&input.copy_source),
         source_conditions: headers::source_conditions(headers::sent(&request)),
+        source_customer_key: encryption::source_customer_key(&request.headers)?,
         bucket: input.bucket.clone(),
         key: input.key.clone(),
         conditions: headers::write_conditions(headers::sent(&request))?,
         storage_class: said.storage_class.clone(),
         website_redirect: said.headers.website_redirect.clone(),
         description: replaces.then_some(said),
-        encryption: headers::encryption(&request.headers)?,
+        encryption: encryption::asked(&request.headers)?,
         algorithm: input.checksum_algorithm.as_ref().map(|name| checksum::by_name(name.as_str())).transpose()?,
     };
     let written = ops::copy::copy(store, &*authority(&request)?, copy).await?;
@@ -153,12 +159,14 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
         ..CopyObjectResult::default()
     };
     fill_checksums!(result, &written.checksums);
-    Ok(CopyObjectOutput {
+    let mut answered = Answered::new(&written.encryption, &request.headers);
+    let mut output = CopyObjectOutput {
         copy_object_result: Some(result),
-        server_side_encryption: Some(headers::encryption_name(written.encryption)),
-        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
+        ssekms_encryption_context: answered.context.take(),
         ..CopyObjectOutput::default()
-    })
+    };
+    fill_encryption_and_customer!(output, answered);
+    Ok(output)
 }
 
 /// The bucket and key that a copy reads.
@@ -182,7 +190,7 @@ pub(super) fn names_version(source: &CopySource) -> bool {
 
 fn read<T>(request: &S3Request<T>, bucket: &str, key: &str, part: Option<i32>) -> Result<GetRequest, OpError> {
     let sent = headers::sent(request);
-    headers::refuse_encryption(sent)?;
+    encryption::refuse_others(sent, Takes::Key)?;
     headers::refuse_unsupported(sent)?;
     let range = headers::range(sent);
     let wanted = match (part.map(part_number).transpose()?, range) {
@@ -194,8 +202,14 @@ fn read<T>(request: &S3Request<T>, bucket: &str, key: &str, part: Option<i32>) -
             ));
         }
     };
-    let (bucket, key, conditions) = (bucket.into(), key.into(), headers::conditions(sent));
-    Ok(GetRequest { bucket, key, names_version: false, wanted, conditions })
+    Ok(GetRequest {
+        bucket: bucket.into(),
+        key: key.into(),
+        names_version: false,
+        wanted,
+        conditions: headers::conditions(sent),
+        customer_key: encryption::customer_key(sent)?,
+    })
 }
 
 /// A part number between 1 and 10,000.
@@ -238,8 +252,6 @@ struct Described {
     last_modified: Timestamp,
     metadata: Option<Metadata>,
     parts_count: Option<i32>,
-    encryption: ServerSideEncryption,
-    bucket_key_enabled: Option<bool>,
     storage_class: Option<StorageClass>,
     website_redirect: Option<String>,
     checksum_type: Option<ChecksumType>,
@@ -277,8 +289,6 @@ impl Described {
             last_modified: headers::timestamp(head.created_ms),
             metadata: (!description.metadata.is_empty()).then(|| description.metadata.into_iter().collect()),
             parts_count: record.part_count().and_then(|count| i32::try_from(count).ok()),
-            encryption: headers::encryption_name(record.encryption),
-            bucket_key_enabled: headers::bucket_key_enabled(record.encryption),
             storage_class: description.storage_class.map(StorageClass::from),
             website_redirect: said.website_redirect,
             checksum_type: checksum_type(&checksums),

@@ -11,6 +11,7 @@ use crate::ops::get::{GetRequest, Wanted};
 use crate::ops::multipart::{self, CompleteRequest, CreateRequest, NamedPart, PartRequest};
 use crate::s3::caller::authority;
 use crate::s3::checksum::{self, Claims, checksum_fields, fill_checksums};
+use crate::s3::encryption::{self, Answered, Takes, fill_encryption, fill_encryption_and_customer};
 use crate::s3::object::{checksum_type, copy_source, names_version, part_number};
 use crate::s3::{body, headers};
 use crate::store::Store;
@@ -21,30 +22,33 @@ pub(super) async fn create(
 ) -> Result<CreateMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
     let who = authority(&request)?;
+    encryption::refuse_others(&request.headers, Takes::Encryption)?;
     let input = request.input;
     let checksum = checksum::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let create = CreateRequest {
         bucket: input.bucket.clone(),
         key: input.key.clone(),
         description: headers::description(&request.headers, input.metadata.as_ref())?,
-        encryption: headers::encryption(&request.headers)?,
+        encryption: encryption::asked(&request.headers)?,
         checksum,
     };
     let (upload, encryption) = multipart::create(store, &who, create).await?;
-    Ok(CreateMultipartUploadOutput {
+    let mut answered = Answered::new(&encryption, &request.headers);
+    let mut output = CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(upload.to_string()),
-        server_side_encryption: Some(headers::encryption_name(encryption)),
-        bucket_key_enabled: headers::bucket_key_enabled(encryption),
+        ssekms_encryption_context: answered.context.take(),
         checksum_algorithm: checksum.map(|of| ChecksumAlgorithm::from_static(checksum::name(of.algorithm))),
         checksum_type: checksum.map(|of| ChecksumType::from_static(checksum::kind_name(of.kind))),
         ..CreateMultipartUploadOutput::default()
-    })
+    };
+    fill_encryption_and_customer!(output, answered);
+    Ok(output)
 }
 
 pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>) -> Result<UploadPartOutput, OpError> {
-    headers::refuse_encryption(&request.headers)?;
+    encryption::refuse_others(&request.headers, Takes::Key)?;
     headers::refuse_unsupported(&request.headers)?;
     let input = &request.input;
     let claims = Claims::of(&request, input.content_length)?;
@@ -55,16 +59,16 @@ pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>)
         upload: upload_id(&input.upload_id)?,
         number: part_number(input.part_number)?,
         algorithms: claimed.into_iter().collect(),
+        takes_md5: claims.claims_md5(),
+        customer_key: encryption::customer_key(&request.headers)?,
         plain_len: claims.plain_len(),
     };
     let who = authority(&request)?;
     let written = multipart::put_part(store, &who, part, body::plaintext(request.input.body), claims.accept()).await?;
-    let mut output = UploadPartOutput {
-        e_tag: Some(ETag::Strong(written.etag.to_string())),
-        server_side_encryption: Some(headers::encryption_name(written.encryption)),
-        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
-        ..UploadPartOutput::default()
-    };
+    let mut output =
+        UploadPartOutput { e_tag: Some(ETag::Strong(written.etag.to_string())), ..UploadPartOutput::default() };
+    let answered = Answered::new(&written.encryption, &request.headers);
+    fill_encryption_and_customer!(output, answered);
     fill_checksums!(output, &written.checksums);
     Ok(output)
 }
@@ -74,7 +78,7 @@ pub(super) async fn copy_part(
     request: S3Request<UploadPartCopyInput>,
 ) -> Result<UploadPartCopyOutput, OpError> {
     let sent = headers::sent(&request);
-    headers::refuse_encryption(sent)?;
+    encryption::refuse_others(sent, Takes::KeyAndSource)?;
     headers::refuse_unsupported(sent)?;
     let input = &request.input;
     let (bucket, key) = copy_source(&input.copy_source)?;
@@ -93,13 +97,16 @@ pub(super) async fn copy_part(
         },
     };
     let (names_version, conditions) = (names_version(&input.copy_source), headers::source_conditions(sent));
-    let from = GetRequest { bucket, key, names_version, wanted, conditions };
+    let customer_key = encryption::source_customer_key(sent)?;
+    let from = GetRequest { bucket, key, names_version, wanted, conditions, customer_key };
     let part = PartRequest {
         bucket: input.bucket.clone(),
         key: input.key.clone(),
         upload: upload_id(&input.upload_id)?,
         number: part_number(input.part_number)?,
         algorithms: vec![],
+        takes_md5: false,
+        customer_key: encryption::customer_key(sent)?,
         plain_len: None,
     };
     let written = multipart::copy_part(store, &*authority(&request)?, part, &from).await?;
@@ -109,12 +116,10 @@ pub(super) async fn copy_part(
         ..CopyPartResult::default()
     };
     fill_checksums!(result, &written.checksums);
-    Ok(UploadPartCopyOutput {
-        copy_part_result: Some(result),
-        server_side_encryption: Some(headers::encryption_name(written.encryption)),
-        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
-        ..UploadPartCopyOutput::default()
-    })
+    let mut output = UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
+    let answered = Answered::new(&written.encryption, headers::sent(&request));
+    fill_encryption_and_customer!(output, answered);
+    Ok(output)
 }
 
 pub(super) async fn complete(
@@ -122,7 +127,8 @@ pub(super) async fn complete(
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> Result<CompleteMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
-    headers::refuse_encryption(&request.headers)?;
+    encryption::refuse_others(&request.headers, Takes::Key)?;
+    let customer_key = encryption::customer_key(&request.headers)?;
     let location = location(&request);
     let conditions = headers::write_conditions(headers::sent(&request))?;
     let who = authority(&request)?;
@@ -138,6 +144,7 @@ pub(super) async fn complete(
         conditions,
         plain_len: input.mpu_object_size.and_then(|len| u64::try_from(len).ok()),
         checksums,
+        customer_key,
         bucket: input.bucket.clone(),
         key: input.key.clone(),
     };
@@ -147,11 +154,11 @@ pub(super) async fn complete(
         key: Some(input.key),
         location,
         e_tag: Some(ETag::Strong(written.etag.to_string())),
-        server_side_encryption: Some(headers::encryption_name(written.encryption)),
-        bucket_key_enabled: headers::bucket_key_enabled(written.encryption),
         checksum_type: checksum_type(&written.checksums),
         ..CompleteMultipartUploadOutput::default()
     };
+    let answered = Answered::new(&written.encryption, &request.headers);
+    fill_encryption!(output, answered);
     fill_checksums!(output, &written.checksums);
     Ok(output)
 }

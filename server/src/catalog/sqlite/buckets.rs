@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::condemned::{check_not_condemned, condemn, condemn_parts};
+use super::condemned::{check_not_condemned, condemn, condemn_keys, condemn_parts};
 use super::schema::{BUCKET_COLUMNS, UPLOAD_COLUMNS, bucket_row, integer, upload_row};
 use super::{change, row, rows};
 use crate::catalog::{BucketRow, Condemnation, Condemned, Generation};
@@ -70,7 +70,7 @@ fn abort_all(connection: &Connection, bucket: BucketId) -> Result<Vec<Condemned>
     let sql = format!("SELECT {UPLOAD_COLUMNS} FROM upload WHERE bucket = ?1");
     let mut condemned = Vec::new();
     for upload in rows(connection, &sql, [bucket.as_bytes()], upload_row)? {
-        condemned.push(condemn(connection, Condemnation::Key(upload.data_key))?);
+        condemned.extend(condemn_keys(connection, &upload.data_keys, &[])?);
         condemned.extend(condemn_parts(connection, upload.write_id)?);
     }
     change(connection, "DELETE FROM upload WHERE bucket = ?1", [bucket.as_bytes()])?;

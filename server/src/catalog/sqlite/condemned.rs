@@ -18,6 +18,16 @@ pub(super) fn condemn(connection: &Connection, what: Condemnation) -> Result<Con
     Ok(Condemned { place: place.ok_or(CatalogError::Conflict)?, what })
 }
 
+/// Condemns those of `keys` that `kept` does not have.
+pub(super) fn condemn_keys(
+    connection: &Connection,
+    keys: &[KeyId],
+    kept: &[KeyId],
+) -> Result<Vec<Condemned>, CatalogError> {
+    let gone = keys.iter().filter(|key| !kept.contains(key));
+    gone.map(|key| condemn(connection, Condemnation::Key(*key))).collect()
+}
+
 /// Removes the parts of a write that are left, and condemns their blobs.
 pub(super) fn condemn_parts(connection: &Connection, write: WriteId) -> Result<Vec<Condemned>, CatalogError> {
     let write = write.as_bytes();
@@ -31,6 +41,11 @@ pub(super) fn condemn_parts(connection: &Connection, write: WriteId) -> Result<V
 /// Refuses to name again what was condemned: somebody removes it at any moment.
 pub(super) fn check_not_condemned(connection: &Connection, what: Condemnation) -> Result<(), CatalogError> {
     if is_condemned(connection, &what)? { Err(CatalogError::Conflict) } else { Ok(()) }
+}
+
+/// As [`check_not_condemned`], of each of these keys.
+pub(super) fn check_keys_not_condemned(connection: &Connection, keys: &[KeyId]) -> Result<(), CatalogError> {
+    keys.iter().try_for_each(|key| check_not_condemned(connection, Condemnation::Key(*key)))
 }
 
 pub(super) fn behind(connection: &Connection, after: u64, most: usize) -> Result<Vec<Condemned>, CatalogError> {
@@ -85,7 +100,9 @@ fn is_in_a_row(connection: &Connection, what: &Condemnation) -> Result<bool, Cat
         }
         Condemnation::Key(_) => {
             "SELECT EXISTS (SELECT 1 FROM version WHERE data_key = ?1)
+                OR EXISTS (SELECT 1 FROM version WHERE second_key = ?1)
                 OR EXISTS (SELECT 1 FROM upload WHERE data_key = ?1)
+                OR EXISTS (SELECT 1 FROM upload WHERE second_key = ?1)
                 OR EXISTS (SELECT 1 FROM bucket WHERE catalog_key = ?1)"
         }
     };

@@ -59,20 +59,23 @@ CREATE TABLE version (
     key BLOB NOT NULL,
     write_id BLOB NOT NULL,
     created_ms INTEGER NOT NULL,
-    data_key BLOB NOT NULL,
+    data_key BLOB,
+    second_key BLOB,
     blob BLOB,
     record BLOB NOT NULL,
     generation INTEGER NOT NULL,
     PRIMARY KEY (bucket, key)
 ) WITHOUT ROWID;
-CREATE UNIQUE INDEX version_data_key ON version (data_key);
+CREATE UNIQUE INDEX version_data_key ON version (data_key) WHERE data_key IS NOT NULL;
+CREATE UNIQUE INDEX version_second_key ON version (second_key) WHERE second_key IS NOT NULL;
 CREATE UNIQUE INDEX version_blob ON version (blob) WHERE blob IS NOT NULL;
 CREATE TABLE upload (
     bucket BLOB NOT NULL,
     key BLOB NOT NULL,
     write_id BLOB NOT NULL UNIQUE,
     created_ms INTEGER NOT NULL,
-    data_key BLOB NOT NULL UNIQUE,
+    data_key BLOB UNIQUE,
+    second_key BLOB UNIQUE,
     record BLOB NOT NULL,
     PRIMARY KEY (bucket, key, write_id)
 ) WITHOUT ROWID;
@@ -101,9 +104,10 @@ pub(super) const ACCESS_KEY_COLUMNS: &str = "id, user, generation, sealed";
 /// In the order that [`bucket_row`] reads.
 pub(super) const BUCKET_COLUMNS: &str = "name, id, created_ms, catalog_key, config, generation";
 /// In the order that [`version_row`] reads.
-pub(super) const VERSION_COLUMNS: &str = "bucket, key, write_id, created_ms, data_key, blob, record, generation";
+pub(super) const VERSION_COLUMNS: &str =
+    "bucket, key, write_id, created_ms, data_key, second_key, blob, record, generation";
 /// In the order that [`upload_row`] reads.
-pub(super) const UPLOAD_COLUMNS: &str = "bucket, key, write_id, created_ms, data_key, record";
+pub(super) const UPLOAD_COLUMNS: &str = "bucket, key, write_id, created_ms, data_key, second_key, record";
 /// In the order that [`part_row`] reads.
 pub(super) const PART_COLUMNS: &str = "number, created_ms, blob, record";
 
@@ -132,10 +136,10 @@ pub(super) fn version_row(row: &Row<'_>) -> Result<VersionRow, CatalogError> {
         key: text(row, 1)?,
         write_id: id(row, 2)?,
         created_ms: count(row, 3)?,
-        data_key: key_id(row, 4)?,
-        blob: field::<Option<[u8; 32]>>(row, 5)?.map(|bytes| blob_name(&bytes)).transpose()?,
-        record: field(row, 6)?,
-        generation: count(row, 7)?,
+        data_keys: data_keys(row)?,
+        blob: field::<Option<[u8; 32]>>(row, 6)?.map(|bytes| blob_name(&bytes)).transpose()?,
+        record: field(row, 7)?,
+        generation: count(row, 8)?,
     })
 }
 
@@ -145,8 +149,8 @@ pub(super) fn upload_row(row: &Row<'_>) -> Result<UploadRow, CatalogError> {
         key: text(row, 1)?,
         write_id: id(row, 2)?,
         created_ms: count(row, 3)?,
-        data_key: key_id(row, 4)?,
-        record: field(row, 5)?,
+        data_keys: data_keys(row)?,
+        record: field(row, 6)?,
     })
 }
 
@@ -213,6 +217,20 @@ pub(super) fn integer(number: u64) -> i64 {
 
 pub(super) fn field<T: FromSql>(row: &Row<'_>, index: usize) -> Result<T, CatalogError> {
     Ok(row.get(index)?)
+}
+
+/// Of the columns data_key and second_key, which stand in the same places of versions and uploads.
+fn data_keys(row: &Row<'_>) -> Result<Vec<KeyId>, CatalogError> {
+    let found: [Option<[u8; 16]>; 2] = [field(row, 4)?, field(row, 5)?];
+    match found {
+        [None, Some(_)] => Err(damaged("a row names a second data key and no first".to_owned())),
+        found => Ok(found.into_iter().flatten().map(KeyId::from_bytes).collect()),
+    }
+}
+
+/// As data_key and second_key keep them. There are never more.
+pub(super) fn key_columns(keys: &[KeyId]) -> [Option<&[u8; 16]>; 2] {
+    [keys.first().map(KeyId::as_bytes), keys.get(1).map(KeyId::as_bytes)]
 }
 
 fn key_id(row: &Row<'_>, index: usize) -> Result<KeyId, CatalogError> {

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, params};
 
 use super::buckets::check_exists;
-use super::condemned::{check_not_condemned, condemn, condemn_parts};
-use super::schema::{PART_COLUMNS, UPLOAD_COLUMNS, integer, part_row, upload_row};
+use super::condemned::{check_keys_not_condemned, check_not_condemned, condemn, condemn_keys, condemn_parts};
+use super::schema::{PART_COLUMNS, UPLOAD_COLUMNS, integer, key_columns, part_row, upload_row};
 use super::{change, limit, row, rows, versions};
 use crate::catalog::list::page;
 use crate::catalog::{
@@ -18,16 +18,18 @@ use crate::id::{BucketId, WriteId};
 
 pub(super) fn create(connection: &Connection, upload: &UploadRow) -> Result<(), CatalogError> {
     check_exists(connection, upload.bucket)?;
-    check_not_condemned(connection, Condemnation::Key(upload.data_key))?;
+    check_keys_not_condemned(connection, &upload.data_keys)?;
+    let [data_key, second_key] = key_columns(&upload.data_keys);
     change(
         connection,
-        &format!("INSERT INTO upload ({UPLOAD_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
+        &format!("INSERT INTO upload ({UPLOAD_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"),
         params![
             upload.bucket.as_bytes(),
             upload.key.as_bytes(),
             upload.write_id.as_bytes(),
             integer(upload.created_ms),
-            upload.data_key.as_bytes(),
+            data_key,
+            second_key,
             upload.record,
         ],
     )?;
@@ -118,9 +120,7 @@ pub(super) fn complete(
     if !chosen.is_empty() {
         return Err(CatalogError::Conflict);
     }
-    if upload.data_key != version.data_key {
-        condemned.push(condemn(connection, Condemnation::Key(upload.data_key))?);
-    }
+    condemned.extend(condemn_keys(connection, &upload.data_keys, &version.data_keys)?);
     condemned.extend(versions::put(connection, version, expect)?);
     Ok(condemned)
 }
@@ -132,7 +132,7 @@ pub(super) fn abort(
     upload: WriteId,
 ) -> Result<Vec<Condemned>, CatalogError> {
     let upload = close(connection, bucket, key, upload)?;
-    let mut condemned = vec![condemn(connection, Condemnation::Key(upload.data_key))?];
+    let mut condemned = condemn_keys(connection, &upload.data_keys, &[])?;
     condemned.extend(condemn_parts(connection, upload.write_id)?);
     Ok(condemned)
 }

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use rusqlite::{Connection, params};
 
 use super::buckets::check_exists;
-use super::condemned::{check_not_condemned, condemn, condemn_parts};
-use super::schema::{VERSION_COLUMNS, integer, version_row};
+use super::condemned::{check_keys_not_condemned, check_not_condemned, condemn, condemn_keys, condemn_parts};
+use super::schema::{VERSION_COLUMNS, integer, key_columns, version_row};
 use super::{change, row};
 use crate::catalog::list::page;
 use crate::catalog::{Condemnation, Condemned, Expect, ListQuery, Listed, UploadMarker, VersionRow};
@@ -33,7 +33,7 @@ pub(super) fn put(
     check_exists(connection, new.bucket)?;
     let old = current(connection, new.bucket, &new.key)?;
     check_expected(old.as_ref(), expect)?;
-    check_not_condemned(connection, Condemnation::Key(new.data_key))?;
+    check_keys_not_condemned(connection, &new.data_keys)?;
     if let Some(blob) = new.blob {
         check_not_condemned(connection, Condemnation::Blob(blob))?;
     }
@@ -96,10 +96,8 @@ fn displace(
     old: &VersionRow,
     new: Option<&VersionRow>,
 ) -> Result<Vec<Condemned>, CatalogError> {
-    let mut condemned = Vec::new();
-    if new.is_none_or(|new| new.data_key != old.data_key) {
-        condemned.push(condemn(connection, Condemnation::Key(old.data_key))?);
-    }
+    let kept = new.map_or(&[][..], |new| &new.data_keys);
+    let mut condemned = condemn_keys(connection, &old.data_keys, kept)?;
     match old.blob {
         Some(blob) if new.is_none_or(|new| new.blob != Some(blob)) => {
             condemned.push(condemn(connection, Condemnation::Blob(blob))?);
@@ -116,11 +114,12 @@ fn displace(
 fn replace(connection: &Connection, new: &VersionRow) -> Result<(), CatalogError> {
     // An upsert, not INSERT OR REPLACE: that would also remove another object's row of the same data key or blob.
     let sql = format!(
-        "INSERT INTO version ({VERSION_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO version ({VERSION_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
         ON CONFLICT (bucket, key) DO UPDATE SET write_id = excluded.write_id, created_ms = excluded.created_ms,
-            data_key = excluded.data_key, blob = excluded.blob, record = excluded.record,
+            data_key = excluded.data_key, second_key = excluded.second_key, blob = excluded.blob, record = excluded.record,
             generation = excluded.generation"
     );
+    let [data_key, second_key] = key_columns(&new.data_keys);
     change(
         connection,
         &sql,
@@ -129,7 +128,8 @@ fn replace(connection: &Connection, new: &VersionRow) -> Result<(), CatalogError
             new.key.as_bytes(),
             new.write_id.as_bytes(),
             integer(new.created_ms),
-            new.data_key.as_bytes(),
+            data_key,
+            second_key,
             new.blob.map(|blob| blob.to_bytes()),
             new.record,
             integer(new.generation),

@@ -100,6 +100,9 @@ fn alias(row: &Row<'_>, index: usize) -> Result<Alias, KeyringError> {
 /// The first byte of a key under a bucket key; a [`WrappedKey`] begins with another.
 const UNDER_BUCKET_KEY: u8 = 2;
 
+/// The first byte of a key under a customer's key.
+const UNDER_CUSTOMER_KEY: u8 = 3;
+
 /// As the column `wrapped` keeps it.
 pub(super) fn wrapped_bytes(wrapped: &Wrapped) -> Vec<u8> {
     match wrapped {
@@ -107,6 +110,7 @@ pub(super) fn wrapped_bytes(wrapped: &Wrapped) -> Vec<u8> {
         Wrapped::ByBucketKey { bucket_key, sealed } => {
             [&[UNDER_BUCKET_KEY], bucket_key.as_bytes().as_slice(), sealed].concat()
         }
+        Wrapped::ByCustomerKey { sealed } => [&[UNDER_CUSTOMER_KEY], sealed.as_slice()].concat(),
     }
 }
 
@@ -118,6 +122,7 @@ fn wrapped(bytes: Vec<u8>) -> Result<Wrapped, KeyringError> {
                 .ok_or_else(|| KeyringError::Damaged("a key under a bucket key was cut short".to_owned()))?;
             Ok(Wrapped::ByBucketKey { bucket_key: KeyId::from_bytes(*bucket_key), sealed: sealed.to_vec() })
         }
+        Some((&UNDER_CUSTOMER_KEY, sealed)) => Ok(Wrapped::ByCustomerKey { sealed: sealed.to_vec() }),
         _ => {
             WrappedKey::decode(&bytes).map(Wrapped::ByMaster).map_err(|error| KeyringError::Damaged(error.to_string()))
         }
