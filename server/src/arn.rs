@@ -18,6 +18,15 @@ pub fn of_master_key(id: &MasterKeyId) -> String {
     format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{id}")
 }
 
+/// The account that the ARN of a master key names; `None` if the text is no ARN of a key.
+pub fn account_of_key(text: &str) -> Option<&str> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, "kms", _, account, resource] = parts.as_slice() else { return None };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let is_key = resource.strip_prefix("key/").is_some_and(|id| !id.is_empty());
+    (partition.starts_with("aws") && is_account && is_key).then_some(account)
+}
+
 /// What a key id may mean, the likelier first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeyName {

@@ -57,16 +57,43 @@ impl Keys {
         encryption: &Encryption,
         customer: Option<&CustomerKey>,
     ) -> Result<FreshKeys, OpError> {
+        let keys: Result<Vec<_>, _> =
+            (0..encryption.layer_count()).map(|_| DataKey::generate().map(Arc::new)).collect();
+        self.wrapped_anew(bucket, place, encryption, customer, keys?).await
+    }
+
+    /// The data keys of an object under new ids, wrapped as another encryption has it.
+    ///
+    /// # Errors
+    /// As [`Keys::fresh_data_keys`].
+    pub async fn rewrapped(
+        self: &Arc<Self>,
+        bucket: &BucketRow,
+        place: ObjectPlace<'_>,
+        encryption: &Encryption,
+        keys: DataKeys,
+    ) -> Result<FreshKeys, OpError> {
+        let keys = keys.0.into_iter().map(|(_, key)| key).collect();
+        self.wrapped_anew(bucket, place, encryption, None, keys).await
+    }
+
+    async fn wrapped_anew(
+        self: &Arc<Self>,
+        bucket: &BucketRow,
+        place: ObjectPlace<'_>,
+        encryption: &Encryption,
+        customer: Option<&CustomerKey>,
+        keys: Vec<Arc<DataKey>>,
+    ) -> Result<FreshKeys, OpError> {
         CustomerKey::check(customer, encryption)?;
-        let alias = encryption.kms_key().map_or(&self.alias, |key| &key.alias);
-        let layers = (0..encryption.layer_count() as u8).map(async |layer| {
-            let (id, key) = (KeyId::fresh(self.clock.now_ms())?, DataKey::generate()?);
+        let layers = (0..).zip(keys).map(async |(layer, key)| {
+            let id = KeyId::fresh(self.clock.now_ms())?;
             let row = self.wrapped(bucket, place, encryption, customer, layer, (id, &key)).await?;
-            Ok::<_, OpError>((Arc::new(key), row))
+            Ok::<_, OpError>(((id, key), row))
         });
-        let (keys, rows): (Vec<_>, Vec<_>) = try_join_all(layers).await?.into_iter().unzip();
-        let keys = DataKeys(rows.iter().map(|row: &KeyRow| row.id).zip(keys).collect());
-        Ok(FreshKeys { keys, rows, alias: alias.clone() })
+        let (keys, rows) = try_join_all(layers).await?.into_iter().unzip();
+        let alias = encryption.kms_key().map_or(&self.alias, |key| &key.alias).clone();
+        Ok(FreshKeys { keys: DataKeys(keys), rows, alias })
     }
 
     /// Keeps the rows of new data keys, side by side.

@@ -30,8 +30,12 @@ pub(super) async fn choose(
     let encryption = match encryption(&config(bucket)?, asked)? {
         Granted::Plaintext => Encryption::Plaintext,
         Granted::SseS3 { bucket_key } => Encryption::SseS3 { bucket_key },
-        Granted::SseKms { key, bucket_key } => Encryption::SseKms { key: kms_key(store, who, key).await?, bucket_key },
-        Granted::DsseKms { key } => Encryption::DsseKms { key: kms_key(store, who, key).await? },
+        Granted::SseKms { key, bucket_key } => {
+            Encryption::SseKms { key: kms_key(store, who, &[KeyAction::GenerateDataKey], key).await?, bucket_key }
+        }
+        Granted::DsseKms { key } => {
+            Encryption::DsseKms { key: kms_key(store, who, &[KeyAction::GenerateDataKey], key).await? }
+        }
         Granted::SseC(key) => {
             let fingerprint = key.fingerprint()?;
             customer = Some(key);
@@ -41,13 +45,19 @@ pub(super) async fn choose(
     Ok(Chosen { encryption, customer })
 }
 
-/// The master key that a client means, if this client may write under it, and it may be used now: asked in this order.
+/// The master key that a client means, if this client may do that with it, and it may be used now: asked in this order.
 ///
 /// # Errors
 /// [`OpError::AccessDenied`], [`OpError::NoSuchMasterKey`], [`OpError::KeyDisabled`], [`OpError::KeyPendingDestruction`].
-pub(super) async fn kms_key(store: &Store, who: &Authority, asked: AskedKey) -> Result<KmsKey, OpError> {
+pub(super) async fn kms_key(
+    store: &Store,
+    who: &Authority,
+    actions: &[KeyAction],
+    asked: AskedKey,
+) -> Result<KmsKey, OpError> {
     let named = store.keys.named(asked.key_id).await?;
-    who.allow_key(KeyAction::GenerateDataKey, &named.arns())?;
+    let arns = named.arns();
+    actions.iter().try_for_each(|action| who.allow_key(*action, &arns))?;
     let (alias, key_id) = named.usable()?;
     Ok(KmsKey { alias, key_id, context: asked.context.into_json() })
 }

@@ -16,6 +16,7 @@ pub mod get;
 pub mod list;
 pub mod multipart;
 pub mod put;
+pub mod update_encryption;
 
 use std::sync::Arc;
 

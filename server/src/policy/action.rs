@@ -41,6 +41,8 @@ pub enum Action {
     PutEncryptionConfiguration,
     /// PutObject, the target of a copy, and each step of a multipart upload.
     PutObject,
+    /// UpdateObjectEncryption.
+    UpdateObjectEncryption,
 }
 
 impl Action {
@@ -66,6 +68,7 @@ impl Action {
             Self::PutBucketPolicy => "s3:PutBucketPolicy",
             Self::PutEncryptionConfiguration => "s3:PutEncryptionConfiguration",
             Self::PutObject => "s3:PutObject",
+            Self::UpdateObjectEncryption => "s3:UpdateObjectEncryption",
         }
     }
 }

@@ -45,7 +45,9 @@ pub(super) fn s3_error(error: OpError) -> S3Error {
         OpError::MalformedXml(_) => Code::MalformedXML,
         OpError::MalformedPolicy(_) => Code::MalformedPolicy,
         OpError::NoSuchBucketPolicy => Code::NoSuchBucketPolicy,
-        OpError::NoDefaultEncryption => Code::ServerSideEncryptionConfigurationNotFoundError,
+        OpError::NoDefaultEncryption => {
+            return custom("ServerSideEncryptionConfigurationNotFoundError", 404, message);
+        }
         OpError::NotImplemented(_) => Code::NotImplemented,
         OpError::NoSuchVersion => Code::NoSuchVersion,
         OpError::NoSuchAccessKey => Code::InvalidAccessKeyId,

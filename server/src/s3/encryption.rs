@@ -6,13 +6,15 @@
 use base64_simd::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::Digest as _;
-use s3s::dto;
+use s3s::{S3Request, dto};
 use zeroize::Zeroizing;
 
 use crate::catalog::encryption::Encryption;
 use crate::error::OpError;
+use crate::http::ConnectionFacts;
 use crate::key::{CustomerKey, EncryptionContext};
 use crate::policy::encryption::{Asked, AskedKey, AskedMode};
+use crate::s3::headers;
 
 const ALGORITHM: &str = "x-amz-server-side-encryption";
 const KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
@@ -158,11 +160,25 @@ pub(super) enum Takes {
     KeyAndSource,
 }
 
-/// Refuses the encryption headers that are not of this operation.
+/// Refuses the encryption headers that are not of this operation, and a customer's key that others could read on its way.
 ///
 /// # Errors
-/// [`OpError::InvalidArgument`].
-pub(super) fn refuse_others(headers: &HeaderMap, takes: Takes) -> Result<(), OpError> {
+/// [`OpError::InvalidArgument`], [`OpError::InvalidRequest`].
+pub(super) fn check<T>(request: &S3Request<T>, takes: Takes) -> Result<(), OpError> {
+    let headers = headers::sent(request);
+    refuse_others(headers, takes)?;
+    // What is not known of a connection is not private.
+    let is_private = request.extensions.get::<ConnectionFacts>().is_some_and(ConnectionFacts::is_private);
+    if is_private || !(OWN.are_in(headers) || SOURCE.are_in(headers)) {
+        return Ok(());
+    }
+    Err(OpError::InvalidRequest(
+        "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure connection."
+            .into(),
+    ))
+}
+
+fn refuse_others(headers: &HeaderMap, takes: Takes) -> Result<(), OpError> {
     let is_own = |name: &HeaderName| name.as_str().starts_with(ALGORITHM);
     let is_customers = |name: &HeaderName| name.as_str().starts_with(OWN.prefix);
     let asks = headers.keys().any(|name| is_own(name) && !is_customers(name));
@@ -239,6 +255,7 @@ pub(super) use fill_encryption_and_customer;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::TlsVersion;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
@@ -283,6 +300,37 @@ mod tests {
         assert!(asked(&headers(&[(CONTEXT, "e30=")])).is_err());
         assert!(asked(&headers(&[(ALGORITHM, "aws:fsx")])).is_err());
         assert!(asked(&headers(&[(ALGORITHM, "aws:kms"), (CONTEXT, "e30")])).is_err());
+    }
+
+    #[test]
+    fn a_customers_key_comes_by_tls_or_from_this_machine() {
+        let refused = |sent: HeaderMap, facts: Option<(&str, Option<TlsVersion>)>| {
+            let mut extensions = http::Extensions::new();
+            if let Some((peer, tls)) = facts {
+                extensions.insert(ConnectionFacts { peer: peer.parse().unwrap(), tls });
+            }
+            let (method, uri) = (http::Method::GET, http::Uri::default());
+            let request = S3Request {
+                input: (),
+                method,
+                uri,
+                headers: sent,
+                extensions,
+                credentials: None,
+                region: None,
+                service: None,
+                trailing_headers: None,
+            };
+            check(&request, Takes::KeyAndSource).is_err()
+        };
+        for name in [OWN.key, SOURCE.key] {
+            let sent = || headers(&[(name, KEY)]);
+            assert!(refused(sent(), None));
+            assert!(refused(sent(), Some(("192.0.2.1", None))));
+            assert!(!refused(sent(), Some(("192.0.2.1", Some(TlsVersion::Tls13)))));
+            assert!(!refused(sent(), Some(("127.0.0.1", None))));
+        }
+        assert!(!refused(headers(&[]), Some(("192.0.2.1", None))));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The calls about encryption whose documents the protocol library does not know whole: PutBucketEncryption and
-//! GetBucketEncryption.
+//! The calls about encryption that the protocol library does not know, or not whole: PutBucketEncryption,
+//! GetBucketEncryption, UpdateObjectEncryption.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use s3s::{Body, S3Request, S3Response};
 use crate::audit;
 use crate::error::OpError;
 use crate::ops::bucket;
+use crate::ops::update_encryption::{UpdateRequest, update};
 use crate::policy::Action;
 use crate::s3::authenticated::{name, parameters};
 use crate::s3::caller::authority;
-use crate::s3::{bucket_encryption, headers};
+use crate::s3::{bucket_encryption, headers, object_encryption};
 use crate::store::Store;
 
 /// Whether a request is such a call.
@@ -38,20 +39,44 @@ pub(super) async fn answer(store: &Arc<Store>, request: S3Request<Body>) -> Resu
         }
         (Method::PUT, None) => {
             let wanted = bucket_encryption::parse(&document(request)?)?;
-            let store = store.clone();
-            // It runs to its end whatever becomes of the client.
-            let configured = audit::spawn(async move {
+            uninterrupted(store, async move |store| {
                 bucket::configure(&store, &who, &bucket, Action::PutEncryptionConfiguration, |config| {
                     config.default_encryption = wanted.default_encryption;
                     config.blocks_sse_c = wanted.blocks_sse_c.unwrap_or(config.blocks_sse_c);
                 })
                 .await
-            });
-            configured.await.unwrap_or_else(|_| Err(OpError::Internal("an operation panicked".into())))?;
-            Ok(empty())
+            })
+            .await
+        }
+        (Method::PUT, Some(key)) => {
+            headers::refuse_version(version_id(&request.uri).as_deref())?;
+            let object_encryption::Wanted { key_id, bucket_key } = object_encryption::parse(&document(request)?)?;
+            let wanted = UpdateRequest { bucket, key, key_id, bucket_key };
+            uninterrupted(store, async move |store| update(&store, &who, wanted).await).await
         }
         _ => Err(OpError::NotImplemented("this operation on the encryption of an object")),
     }
+}
+
+/// Runs to its end whatever becomes of the client, and answers with nothing but success.
+async fn uninterrupted<F>(
+    store: &Arc<Store>,
+    operation: impl FnOnce(Arc<Store>) -> F,
+) -> Result<S3Response<Body>, OpError>
+where
+    F: Future<Output = Result<(), OpError>> + Send + 'static,
+{
+    let outcome = audit::spawn(operation(store.clone())).await;
+    outcome.unwrap_or_else(|_| Err(OpError::Internal("an operation panicked".into())))?;
+    let mut answer = S3Response::new(Body::empty());
+    answer.status = Some(StatusCode::OK);
+    Ok(answer)
+}
+
+fn version_id(uri: &Uri) -> Option<String> {
+    let query = uri.query().unwrap_or_default();
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "versionId").map(|(_, value)| value.into_owned())
 }
 
 /// The bucket and key that a path names. The guard has decoded it already.
@@ -74,11 +99,5 @@ fn document(request: S3Request<Body>) -> Result<Vec<u8>, OpError> {
 fn xml(document: String) -> S3Response<Body> {
     let mut answer = S3Response::new(Body::from(document));
     answer.headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/xml"))]);
-    answer
-}
-
-fn empty() -> S3Response<Body> {
-    let mut answer = S3Response::new(Body::empty());
-    answer.status = Some(StatusCode::OK);
     answer
 }

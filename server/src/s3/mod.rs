@@ -18,6 +18,7 @@ mod headers;
 mod last_chunk;
 mod listing;
 mod object;
+mod object_encryption;
 mod upload;
 
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use crate::store::Store;
 
 pub(super) async fn put(store: &Store, request: S3Request<PutObjectInput>) -> Result<PutObjectOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
-    encryption::refuse_others(&request.headers, Takes::Encryption)?;
+    encryption::check(&request, Takes::Encryption)?;
     let input = &request.input;
     let claims = Claims::of(&request, input.content_length)?;
     let write = PutRequest {
@@ -122,7 +122,7 @@ pub(super) async fn head(
 
 pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>) -> Result<CopyObjectOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
-    encryption::refuse_others(&request.headers, Takes::EncryptionAndSource)?;
+    encryption::check(&request, Takes::EncryptionAndSource)?;
     let input = &request.input;
     let (source_bucket, source_key) = copy_source(&input.copy_source)?;
     let replaces = match input.metadata_directive.as_ref().map(MetadataDirective::as_str) {
@@ -190,7 +190,7 @@ pub(super) fn names_version(source: &CopySource) -> bool {
 
 fn read<T>(request: &S3Request<T>, bucket: &str, key: &str, part: Option<i32>) -> Result<GetRequest, OpError> {
     let sent = headers::sent(request);
-    encryption::refuse_others(sent, Takes::Key)?;
+    encryption::check(request, Takes::Key)?;
     headers::refuse_unsupported(sent)?;
     let range = headers::range(sent);
     let wanted = match (part.map(part_number).transpose()?, range) {

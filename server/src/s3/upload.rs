@@ -22,7 +22,7 @@ pub(super) async fn create(
 ) -> Result<CreateMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
     let who = authority(&request)?;
-    encryption::refuse_others(&request.headers, Takes::Encryption)?;
+    encryption::check(&request, Takes::Encryption)?;
     let input = request.input;
     let checksum = checksum::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
     let create = CreateRequest {
@@ -48,7 +48,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>) -> Result<UploadPartOutput, OpError> {
-    encryption::refuse_others(&request.headers, Takes::Key)?;
+    encryption::check(&request, Takes::Key)?;
     headers::refuse_unsupported(&request.headers)?;
     let input = &request.input;
     let claims = Claims::of(&request, input.content_length)?;
@@ -78,7 +78,7 @@ pub(super) async fn copy_part(
     request: S3Request<UploadPartCopyInput>,
 ) -> Result<UploadPartCopyOutput, OpError> {
     let sent = headers::sent(&request);
-    encryption::refuse_others(sent, Takes::KeyAndSource)?;
+    encryption::check(&request, Takes::KeyAndSource)?;
     headers::refuse_unsupported(sent)?;
     let input = &request.input;
     let (bucket, key) = copy_source(&input.copy_source)?;
@@ -127,7 +127,7 @@ pub(super) async fn complete(
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> Result<CompleteMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
-    encryption::refuse_others(&request.headers, Takes::Key)?;
+    encryption::check(&request, Takes::Key)?;
     let customer_key = encryption::customer_key(&request.headers)?;
     let location = location(&request);
     let conditions = headers::write_conditions(headers::sent(&request))?;

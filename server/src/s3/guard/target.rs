@@ -39,7 +39,7 @@ const SUB_RESOURCES: &[(&str, &str, &str)] = &[
     ("attributes", "", "G"),
     ("cors", "GPD", ""),
     ("delete", "O", ""),
-    ("encryption", "GPD", ""),
+    ("encryption", "GPD", "P"),
     ("intelligent-tiering", "GPD", ""),
     ("inventory", "GPD", ""),
     ("legal-hold", "", "GP"),
