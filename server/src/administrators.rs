@@ -175,6 +175,7 @@ mod tests {
         let config = ServeConfig {
             listen: String::new(),
             tls: None,
+            trusted_proxies: Vec::new(),
             places,
             masters: MastersConfig::NotTold,
             use_of_keys: KeyUseConfig::default(),

@@ -17,7 +17,7 @@ use super::store_args::StoreArgs;
 use crate::admin::AdminSocket;
 use crate::administrators::Administrators;
 use crate::config::{MastersConfig, ServeConfig};
-use crate::http::{self, Limits, Tls, TlsFiles};
+use crate::http::{self, Limits, Proxy, Tls, TlsFiles, Ways};
 use crate::log;
 use crate::readiness::StoreReadiness;
 use crate::s3::guard::Guard;
@@ -45,6 +45,10 @@ pub(super) struct Serve {
     /// The certificate's private key: PEM, readable by its owner only.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Address or network of a proxy before this server, whose X-Forwarded-For and X-Forwarded-Proto are believed; may be
+    /// given several times. From anybody else they mean nothing.
+    #[arg(long, value_name = "ADDR")]
+    trusted_proxy: Vec<Proxy>,
     /// Let one person administer both keys and data; where nobody is named in the configuration, the user that the
     /// server runs as. The owner then may use every master key. --dev implies it.
     #[arg(long)]
@@ -70,6 +74,9 @@ impl Serve {
         let (mut config, log) = self.store.config()?;
         if let Some(listen) = self.listen {
             config.listen = listen;
+        }
+        if !self.trusted_proxy.is_empty() {
+            config.trusted_proxies = self.trusted_proxy;
         }
         config.administrators.one_administrator |= self.one_administrator;
         self.use_of_keys.apply(&mut config.use_of_keys)?;
@@ -111,7 +118,8 @@ async fn serve(config: ServeConfig, administrators: Administrators) -> Result<()
     if matches!(config.masters, MastersConfig::Dev) {
         show_how_to_use(address, tls.is_some(), &credentials.path());
     }
-    if !http::serve(listener, tls, guard, readiness, Limits::default(), stop).await {
+    let ways = Ways { tls, proxies: config.trusted_proxies.into() };
+    if !http::serve(listener, ways, guard, readiness, Limits::default(), stop).await {
         tracing::warn!("requests that had not finished were cut off");
     }
     store.close().await;

@@ -126,6 +126,7 @@ impl StoreArgs {
         Ok(ServeConfig {
             listen: file.listen.clone().unwrap_or_else(|| LISTEN.to_owned()),
             tls: file.tls.clone(),
+            trusted_proxies: file.trusted_proxies.clone(),
             places,
             masters,
             use_of_keys: file.use_of_keys(),

@@ -12,7 +12,7 @@ use strongroom_hsm::{Alias, CacheLimits, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
 
 use super::{AdministratorsConfig, LocalUser, Places};
-use crate::http::TlsFiles;
+use crate::http::{Proxy, TlsFiles};
 use crate::key::KeyUseConfig;
 use crate::log::Directives;
 
@@ -48,6 +48,8 @@ pub struct ConfigFile {
     pub log: Option<Directives>,
     /// The certificate.
     pub tls: Option<TlsFiles>,
+    /// Proxies whose word on their clients is believed.
+    pub trusted_proxies: Vec<Proxy>,
     /// Who administers.
     pub administrators: AdministratorsConfig,
     /// Where the master keys are.
@@ -69,6 +71,8 @@ struct Document {
     #[serde(default, rename = "key-cache")]
     key_cache: KeyCacheTable,
     tls: Option<TlsTable>,
+    #[serde(default, rename = "trusted-proxies")]
+    trusted_proxies: Vec<Proxy>,
     #[serde(default)]
     administrators: AdministratorsTable,
     #[serde(default)]
@@ -195,8 +199,18 @@ impl ConfigFile {
             masters.push(settings);
         }
         let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
-        let new_buckets_take_sse_c = document.new_buckets_take_sse_c;
-        Ok(Self { listen, log, tls, administrators, masters, places, key_cache, new_buckets_take_sse_c })
+        let Document { new_buckets_take_sse_c, trusted_proxies, .. } = document;
+        Ok(Self {
+            listen,
+            log,
+            tls,
+            trusted_proxies,
+            administrators,
+            masters,
+            places,
+            key_cache,
+            new_buckets_take_sse_c,
+        })
     }
 }
 
@@ -296,7 +310,7 @@ mod tests {
 listen = "127.0.0.1:9100"
 log = "warn"
 new-buckets-take-sse-c = true
-
+trusted-proxies = ["10.0.0.7", "10.1.0.0/16"]
 [places]
 data = "/srv/strongroom"
 keyring = "ring/keyring.sqlite"
@@ -350,6 +364,7 @@ passphrase-file = "/p"
         assert_eq!(audit_log.as_deref(), Some(Path::new("/etc/strongroom/audit.jsonl")));
         let told = CacheLimits { entries_max: 0, offline_lifetime: Duration::from_secs(86_400), ..Default::default() };
         assert_eq!(cache, told);
+        assert_eq!(file.trusted_proxies, ["10.0.0.7", "10.1.0.0/16"].map(|text| text.parse().unwrap()));
         let tls = file.tls.as_ref().unwrap();
         assert_eq!(tls.cert, Path::new("/etc/strongroom/cert.pem"));
         assert_eq!(tls.key, Path::new("/k/key.pem"));
@@ -383,6 +398,7 @@ passphrase-file = "/p"
             ("name = \"laptop\"", "name = \"hsm\"", "31"),
             ("file = \"keys\"", "file = \"secret-77", "35"),
             ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "17"),
+            ("\"10.0.0.7\"", "\"secret-77\"", "5"),
             ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
         ] {
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use strongroom_hsm::ProviderSettings;
 
-use crate::http::TlsFiles;
+use crate::http::{Proxy, TlsFiles};
 use crate::key::KeyUseConfig;
 
 pub use file::{ConfigError, ConfigFile};
@@ -24,6 +24,8 @@ pub struct ServeConfig {
     pub listen: String,
     /// The certificate; nothing: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Proxies whose word on their clients is believed.
+    pub trusted_proxies: Vec<Proxy>,
     /// Where everything lies.
     pub places: Places,
     /// Where the master keys are.

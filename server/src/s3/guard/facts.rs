@@ -103,7 +103,7 @@ fn of_connection(facts: &mut Facts, parts: &Parts) {
     let Some(connection) = parts.extensions.get::<ConnectionFacts>() else { return };
     facts.set("aws:SourceIp", connection.peer.to_string());
     facts.set("aws:SecureTransport", connection.tls.is_some().to_string());
-    set(facts, "s3:TlsVersion", connection.tls.map(crate::http::TlsVersion::number));
+    set(facts, "s3:TlsVersion", connection.tls.and_then(crate::http::TlsVersion::number));
 }
 
 fn of_moment(facts: &mut Facts, now_ms: u64) {
