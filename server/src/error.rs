@@ -218,6 +218,12 @@ pub enum OpError {
     /// The access key is unknown.
     #[error("no such access key")]
     NoSuchAccessKey,
+    /// A document that is no policy, or none of this bucket: where, and why.
+    #[error("{0}")]
+    MalformedPolicy(String),
+    /// The bucket has no policy.
+    #[error("the bucket policy does not exist")]
+    NoSuchBucketPolicy,
     /// The client may not do that.
     #[error("access denied: {0}")]
     AccessDenied(&'static str),

@@ -15,6 +15,7 @@ use crate::error::OpError;
 use crate::id::{SessionId, StoreId, StreamId};
 use crate::key::{Keys, store_key_context};
 use crate::keyring::{FOUNDING, KeyRow, KeyringAdmin, KeyringIdentity, MasterKeyRow, Wrapped};
+use crate::ops::access::BucketPolicies;
 use crate::users::{Caller, Users};
 use crate::{jobs, session};
 
@@ -72,6 +73,8 @@ pub struct Store {
     pub users: Users,
     /// Removes what no row names.
     pub remover: Arc<Remover>,
+    /// Policies of buckets, parsed.
+    pub policies: BucketPolicies,
     beside: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -154,6 +157,7 @@ impl Store {
             keys,
             users,
             remover,
+            policies: BucketPolicies::default(),
             beside,
         };
         let store = Arc::new(store);

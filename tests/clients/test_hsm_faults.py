@@ -20,7 +20,7 @@ from painted import painted
 from refusal import body, refused
 from server import BINARY, Server, children, poll
 from test_startup import check_refuses_to_start
-from tokens import RemoteToken, SoftTokens
+from tokens import LockingToken, RemoteToken, SoftTokens
 
 BACK_WITHIN_S = 5
 DEVICE_ERROR, DEVICE_REMOVED = 0x30, 0x32
@@ -160,6 +160,25 @@ def test_a_wrong_pin_is_tried_once_and_not_again_by_a_restart_loop(site, filled)
     assert site.soft.login_count() - before == 1
     site.soft.write_pin(right)
     check_back(filled)
+
+
+def test_a_token_that_locks_is_never_locked_by_wrong_pins_and_restarts(tmp_path, make_server):
+    site = Site(tmp_path, make_server, LockingToken)
+    server = fill(site.server("--init").start())
+    for wrong in ("1" * 8, "2" * 8, "3" * 8, "4" * 8):
+        server.terminate()
+        site.pins.add(wrong)
+        site.soft.write_pin(wrong)
+        for _ in range(2):
+            server.spawn_degraded("PIN")
+            server.terminate()
+        server.spawn_degraded("PIN")
+    check_away(server)
+    site.soft.write_pin(site.soft.PIN)
+    server.await_trouble("by another tool")
+    site.soft.log_in()
+    check_back(server)
+    site.check_pin_is_nowhere()
 
 
 def test_a_pin_that_was_changed_elsewhere_costs_one_try_and_is_taken_from_its_file(site, filled):

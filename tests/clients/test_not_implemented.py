@@ -14,7 +14,6 @@ TAGS = {"TagSet": [{"Key": "k", "Value": "v"}]}
 
 BUCKET_WRITES = {
     "put_bucket_versioning": {"VersioningConfiguration": {"Status": "Enabled"}},
-    "put_bucket_policy": {"Policy": '{"Version":"2012-10-17","Statement":[]}'},
     "put_bucket_tagging": {"Tagging": TAGS},
     "put_bucket_acl": {"ACL": "public-read"},
     "put_bucket_cors": {"CORSConfiguration": {"CORSRules": [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}]}},
@@ -42,7 +41,6 @@ BUCKET_WRITES = {
         "AnalyticsConfiguration": {"Id": "i", "StorageClassAnalysis": {}},
     },
     "put_bucket_metrics_configuration": {"Id": "i", "MetricsConfiguration": {"Id": "i"}},
-    "delete_bucket_policy": {},
     "delete_bucket_tagging": {},
     "delete_bucket_lifecycle": {},
     "delete_public_access_block": {},
@@ -69,7 +67,6 @@ OTHER_READS = {
 
 # Reads of what was never set: NotImplemented, or what S3 says where nothing was set.
 BUCKET_READS = {
-    "get_bucket_policy": "NoSuchBucketPolicy",
     "get_bucket_tagging": "NoSuchTagSet",
     "get_bucket_cors": "NoSuchCORSConfiguration",
     "get_bucket_website": "NoSuchWebsiteConfiguration",

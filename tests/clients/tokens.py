@@ -116,6 +116,36 @@ class SoftTokens(Tokens):
         self.pin = new
 
 
+class LockingToken(Tokens):
+    """opencryptoki's soft token, which locks after three wrong PINs. It is this machine's only one: emptied, not made."""
+
+    LABEL, PIN, SO_PIN = "strongroom-tokens", "87651234", "76543210"
+
+    def __init__(self, folder: Path):
+        module = need("opencryptoki", "/usr/lib/x86_64-linux-gnu/pkcs11/libopencryptoki.so")
+        if os.environ.get("STRONGROOM_OPENCRYPTOKI") != "1":
+            pytest.skip("STRONGROOM_OPENCRYPTOKI is not 1: it would initialise this machine's token")
+        super().__init__(folder, module, {})
+        self.write_pin(self.PIN)
+        self.pin = self.PIN
+
+    def make(self, label: str) -> None:
+        program = need("init_token (cargo build -p strongroom-hsm --example init_token)", EXAMPLES / "init_token")
+        arguments = [program, self.module, "3", self.LABEL, self.SO_PIN, self.PIN]
+        subprocess.run(arguments, check=True, timeout=60)
+
+    def log_in(self) -> None:
+        """As its owner does it with another tool; the token's count of wrong PINs starts anew."""
+        program = "import pkcs11, sys\nm, l, pin = sys.stdin.read().split()\n"
+        program += "t = pkcs11.lib(m).get_token(token_label=l)\nwith t.open(user_pin=pin): pass\n"
+        given = f"{self.module} {self.LABEL} {self.PIN}"
+        done = subprocess.run([sys.executable, "-c", program], input=given, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+    def masters(self, label: str = LABEL, name: str = "hsm", **options) -> str:
+        return super().masters(label, name, **options)
+
+
 class RemoteToken(Tokens):
     """A kryoptic token behind `p11-kit server`: the key is in another process, as it would be on another host."""
 

@@ -63,29 +63,28 @@ fn log_in(
     notes: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let token = module::name(info);
-    let untried = |what: String| Failure::PinRefused { what, refused: refused.cloned() };
+    // What the token says of itself is looked at again and again, which costs no try; what is in the file is not.
     if info.user_pin_locked() {
-        return Err(untried(format!("token {token} has locked its user PIN: its security officer must set it anew")));
+        let what = format!("token {token} has locked its user PIN: its security officer must set it anew");
+        return Err(Failure::misconfigured(what));
     }
     if info.user_pin_final_try() {
-        return Err(untried(format!(
-            "token {token} locks its user PIN at the next wrong one, so none is tried: log in once by another tool"
-        )));
+        let why = "locks its user PIN at the next wrong one, so none is tried: log in once by another tool";
+        return Err(Failure::misconfigured(format!("token {token} {why}")));
     }
     let (pin, note) = pin::read(source)?;
     notes.extend(note);
     match refused {
         Some(refused) if refused.is(&pin) => {
-            return Err(untried(format!(
-                "token {token} has refused this PIN before, so it is not tried again: correct the PIN file"
-            )));
+            let what =
+                format!("token {token} has refused this PIN before, so it is not tried again: correct the PIN file");
+            return Err(Failure::PinRefused { what, refused: Some(refused.clone()) });
         }
         // The count is low by the attempt of ours that is remembered, and the PIN is another now.
         Some(_) => {}
         None if info.user_pin_count_low() => {
-            return Err(untried(format!(
-                "token {token} has seen wrong PINs lately, so none is tried: log in once by another tool, then restart"
-            )));
+            let why = "has seen wrong PINs lately, so none is tried: log in once by another tool";
+            return Err(Failure::misconfigured(format!("token {token} {why}")));
         }
         None => {}
     }

@@ -17,6 +17,11 @@ impl Who {
         Self(id.into())
     }
 
+    /// Whoever sends a request without a signature.
+    pub fn anonymous() -> Self {
+        Self("anonymous".into())
+    }
+
     /// The user who gave a command.
     pub fn uid(uid: u32) -> Self {
         Self(format!("uid:{uid}").into())

@@ -165,6 +165,9 @@ pub struct UploadRecord {
     /// The checksum that the client asked for, and whether it is over the whole object.
     #[n(2)]
     pub checksum: Option<UploadChecksum>,
+    /// What policies judge its parts and its completion by: condition keys and their values when it was opened.
+    #[n(3)]
+    pub facts: Vec<(String, Vec<String>)>,
 }
 
 /// Which checksum an upload was opened with.
@@ -187,6 +190,9 @@ pub struct BucketConfig {
     /// Whether writes with a customer's key are refused.
     #[n(1)]
     pub blocks_sse_c: bool,
+    /// The bucket's policy, as it was put.
+    #[n(2)]
+    pub policy: Option<String>,
 }
 
 /// The digest that binds an object record to its parts: SHA-256 over each part's number (2 bytes), the length of its

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use crate::catalog::record::Description;
 use crate::error::OpError;
 use crate::key::CustomerKey;
-use crate::ops::BODY_LEN_MAX;
 use crate::ops::condition::Conditions;
 use crate::ops::digest::Algorithm;
+use crate::ops::encryption::naming_key;
 use crate::ops::get::{GetRequest, Wanted, source};
-use crate::ops::put::{PutRequest, Written, put};
+use crate::ops::put::{CREATES_OBJECT, PutRequest, Written, put};
+use crate::ops::{BODY_LEN_MAX, OpenBucket};
 use crate::policy::encryption::Asked;
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// From where to where, and what changes on the way.
@@ -19,6 +21,8 @@ pub struct CopyRequest {
     pub source_bucket: String,
     /// The source's key.
     pub source_key: String,
+    /// Whether the request names a version of the source.
+    pub names_version: bool,
     /// On the source.
     pub source_conditions: Conditions,
     /// Of the source, where it needs one.
@@ -45,7 +49,7 @@ pub struct CopyRequest {
 ///
 /// # Errors
 /// Those of a GET of the source and a PUT of the target; [`OpError::InvalidRequest`] if nothing would change.
-pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, OpError> {
+pub async fn copy(store: &Arc<Store>, who: &Authority, request: CopyRequest) -> Result<Written, OpError> {
     let onto_itself = request.source_bucket == request.bucket && request.source_key == request.key;
     let changes = request.description.is_some()
         || !request.encryption.is_nothing()
@@ -58,14 +62,18 @@ pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, O
                 .into(),
         ));
     }
+    // Before the source is read: a copy has its rights on both ends, or is none.
+    let writer = naming_key(store, &who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
+    OpenBucket::open_for_object(store, &writer, &request.bucket, Action::PutObject, &request.key).await?;
     let read = GetRequest {
         bucket: request.source_bucket,
         key: request.source_key,
+        names_version: request.names_version,
         wanted: Wanted::Whole,
         conditions: request.source_conditions,
         customer_key: request.source_customer_key,
     };
-    let (head, plaintext) = source(store, &read).await?;
+    let (head, plaintext) = source(store, who, &read).await?;
     if head.record.plain_len > BODY_LEN_MAX {
         return Err(OpError::InvalidRequest(
             "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120".into(),
@@ -97,7 +105,7 @@ pub async fn copy(store: &Arc<Store>, request: CopyRequest) -> Result<Written, O
         true => Ok(()),
         false => Err(OpError::damaged("the copy source is another length than its record says")),
     });
-    put(store, write, plaintext, whole).await
+    put(store, who, write, plaintext, whole).await
 }
 
 /// The algorithms of a source's checksums, each taken over the whole of the copy; S3's own where it has none.

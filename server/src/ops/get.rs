@@ -12,8 +12,10 @@ use crate::error::OpError;
 use crate::key::{CustomerKey, DataKeys};
 use crate::ops::condition::{Conditions, Failed};
 use crate::ops::digest::Checksum;
+use crate::ops::encryption::allow_decrypt;
 use crate::ops::{OpenBucket, Version, check_key};
 use crate::pipeline::{OpenBlob, Plaintext, StreamFacts};
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// Which bytes of an object.
@@ -35,12 +37,23 @@ pub struct GetRequest {
     pub bucket: String,
     /// The object's key.
     pub key: String,
+    /// Whether the request names a version.
+    pub names_version: bool,
     /// Which bytes.
     pub wanted: Wanted,
     /// On the current version.
     pub conditions: Conditions,
     /// For an object that a customer's key protects.
     pub customer_key: Option<CustomerKey>,
+}
+
+impl GetRequest {
+    /// The bucket, if the caller may read this in it.
+    async fn open(&self, store: &Store, who: &Authority) -> Result<OpenBucket, OpError> {
+        check_key(&self.key)?;
+        let action = if self.names_version { Action::GetObjectVersion } else { Action::GetObject };
+        OpenBucket::open_for_object(store, who, &self.bucket, action, &self.key).await
+    }
 }
 
 /// What is answered about an object before its bytes.
@@ -62,25 +75,26 @@ pub struct Head {
 ///
 /// # Errors
 /// As [`get`].
-pub async fn head(store: &Store, request: &GetRequest) -> Result<Head, OpError> {
-    check_key(&request.key)?;
-    let bucket = OpenBucket::open(store, &request.bucket).await?;
-    let version = bucket.version(store, &request.key).await?.ok_or(OpError::NoSuchKey)?;
+pub async fn head(store: &Store, who: &Authority, request: &GetRequest) -> Result<Head, OpError> {
+    let bucket = request.open(store, who).await?;
+    let version = bucket.version(store, &request.key).await?;
+    let version = version.ok_or_else(|| bucket.no_such_key(store, who))?;
     Ok(select(store, &bucket, &version, request).await?.0)
 }
 
 /// GET: the head, and the bytes, of which every one was authenticated before it is released.
 ///
 /// # Errors
-/// [`OpError::NoSuchKey`], a condition, [`OpError::InvalidRange`], [`OpError::Damaged`], [`OpError::Unavailable`].
-pub async fn get(store: &Arc<Store>, request: &GetRequest) -> Result<(Head, Plaintext), OpError> {
-    check_key(&request.key)?;
-    let bucket = OpenBucket::open(store, &request.bucket).await?;
+/// [`OpError::NoSuchKey`], [`OpError::AccessDenied`], a condition, [`OpError::InvalidRange`], [`OpError::Damaged`], [`OpError::Unavailable`].
+pub async fn get(store: &Arc<Store>, who: &Authority, request: &GetRequest) -> Result<(Head, Plaintext), OpError> {
+    let bucket = request.open(store, who).await?;
     let mut missed = None;
     loop {
         // From before the row is read until the last byte is sent, no blob that it names is removed.
         let reading = store.remover.reading();
-        let version = bucket.version(store, &request.key).await?.ok_or(OpError::NoSuchKey)?;
+        let version = bucket.version(store, &request.key).await?;
+        let version = version.ok_or_else(|| bucket.no_such_key(store, who))?;
+        allow_decrypt(store, who, &version.record.encryption).await?;
         let (head, parts) = select(store, &bucket, &version, request).await?;
         let customer = request.customer_key.as_ref();
         if let Some(plaintext) =
@@ -290,8 +304,12 @@ fn hold_while<T: Send + 'static>(held: T, plaintext: Plaintext) -> Plaintext {
 ///
 /// # Errors
 /// As [`get`].
-pub(super) async fn source(store: &Arc<Store>, request: &GetRequest) -> Result<(Head, Plaintext), OpError> {
-    match get(store, request).await {
+pub(super) async fn source(
+    store: &Arc<Store>,
+    who: &Authority,
+    request: &GetRequest,
+) -> Result<(Head, Plaintext), OpError> {
+    match get(store, who, request).await {
         Err(OpError::NotModified(_)) => Err(OpError::PreconditionFailed("If-None-Match")),
         outcome => outcome,
     }

@@ -5,6 +5,7 @@ use crate::catalog::{ListQuery, Listed, PartRow, UploadMarker, UploadRow};
 use crate::error::OpError;
 use crate::id::WriteId;
 use crate::ops::{OpenBucket, Version};
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// Most entries of one page.
@@ -31,9 +32,14 @@ pub struct ListedObject {
 /// A page of objects.
 ///
 /// # Errors
-/// [`OpError::NoSuchBucket`]; [`OpError::Damaged`] if a record does not open; [`OpError::Unavailable`].
-pub async fn objects(store: &Store, bucket: &str, query: ListQuery) -> Result<Page<ListedObject>, OpError> {
-    let bucket = OpenBucket::open(store, bucket).await?;
+/// [`OpError::NoSuchBucket`]; [`OpError::AccessDenied`]; [`OpError::Damaged`] if a record does not open; [`OpError::Unavailable`].
+pub async fn objects(
+    store: &Store,
+    who: &Authority,
+    bucket: &str,
+    query: ListQuery,
+) -> Result<Page<ListedObject>, OpError> {
+    let bucket = OpenBucket::open_for(store, who, bucket, Action::ListBucket).await?;
     let (rows, truncated) = store.catalog.list_versions(bucket.row.id, query).await?;
     let records = bucket.records.clone();
     let entries = crate::bridge::run(rows.len() * 200, move || {
@@ -53,11 +59,12 @@ pub async fn objects(store: &Store, bucket: &str, query: ListQuery) -> Result<Pa
 /// As [`objects`].
 pub async fn uploads(
     store: &Store,
+    who: &Authority,
     bucket: &str,
     query: ListQuery,
     after: UploadMarker,
 ) -> Result<Page<(UploadRow, UploadRecord)>, OpError> {
-    let bucket = OpenBucket::open(store, bucket).await?;
+    let bucket = OpenBucket::open_for(store, who, bucket, Action::ListBucketMultipartUploads).await?;
     let (rows, truncated) = store.catalog.list_uploads(bucket.row.id, query, after).await?;
     let open = |row: UploadRow| {
         let record = bucket.records.open(Place::Upload(&row.key, row.write_id), &row.record)?;
@@ -67,7 +74,21 @@ pub async fn uploads(
     Ok(Page { entries, truncated })
 }
 
-/// The parts of an open upload, with numbers above `after`.
+/// Which parts of an open upload.
+pub struct PartQuery<'a> {
+    /// Name of the bucket.
+    pub bucket: &'a str,
+    /// The object's key.
+    pub key: &'a str,
+    /// The upload.
+    pub upload: WriteId,
+    /// Only parts with numbers above this one.
+    pub after: u16,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of the parts of an open upload.
 pub struct PartPage {
     /// Of the upload.
     pub upload: UploadRecord,
@@ -81,15 +102,9 @@ pub struct PartPage {
 ///
 /// # Errors
 /// [`OpError::NoSuchUpload`], and as [`objects`].
-pub async fn parts(
-    store: &Store,
-    bucket: &str,
-    key: &str,
-    upload: WriteId,
-    after: u16,
-    limit: usize,
-) -> Result<PartPage, OpError> {
-    let bucket = OpenBucket::open(store, bucket).await?;
+pub async fn parts(store: &Store, who: &Authority, query: PartQuery<'_>) -> Result<PartPage, OpError> {
+    let PartQuery { bucket, key, upload, after, limit } = query;
+    let bucket = OpenBucket::open_for_object(store, who, bucket, Action::ListMultipartUploadParts, key).await?;
     let row = store.catalog.upload(bucket.row.id, key, upload).await?.ok_or(OpError::NoSuchUpload)?;
     let record = bucket.records.open(Place::Upload(key, upload), &row.record)?;
     let mut rows = store.catalog.parts(upload, after, limit + 1).await?;

@@ -4,7 +4,9 @@
 //! or S3's codes. An operation that changes something must not be dropped halfway: its caller runs it as a task of its
 //! own, so that a client that hangs up ends the body, not the clean-up.
 
+pub mod access;
 pub mod bucket;
+pub mod bucket_policy;
 pub mod condition;
 pub mod copy;
 pub mod delete;

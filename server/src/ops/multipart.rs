@@ -13,12 +13,13 @@ use crate::id::WriteId;
 use crate::key::{CustomerKey, ObjectPlace};
 use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, ChecksumKind, Digests, Etag};
-use crate::ops::encryption::{Chosen, choose};
+use crate::ops::encryption::{Chosen, allow_decrypt, choose, naming_key};
 use crate::ops::get::{GetRequest, Wanted, source};
-use crate::ops::put::{Accept, Change, Made, Written, erase_displaced, etag, lost, make_current};
+use crate::ops::put::{Accept, CREATES_OBJECT, Change, Made, Written, erase_displaced, etag, lost, make_current};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
 use crate::policy::encryption::Asked;
+use crate::policy::{Action, Authority};
 use crate::store::Store;
 
 /// Highest part number, and so the largest number of parts.
@@ -44,18 +45,19 @@ pub struct CreateRequest {
 ///
 /// # Errors
 /// [`OpError::NoSuchBucket`]; [`OpError::Unavailable`] while the HSM is away.
-pub async fn create(store: &Store, request: CreateRequest) -> Result<(WriteId, Encryption), OpError> {
+pub async fn create(store: &Store, who: &Authority, request: CreateRequest) -> Result<(WriteId, Encryption), OpError> {
     check_key(&request.key)?;
-    let bucket = OpenBucket::open(store, &request.bucket).await?;
-    let Chosen { encryption, customer } = choose(store, &bucket, request.encryption).await?;
+    let who = naming_key(store, &who.knowing(CREATES_OBJECT, "false"), &request.encryption).await?;
+    let bucket = OpenBucket::open_for_object(store, &who, &request.bucket, Action::PutObject, &request.key).await?;
+    let Chosen { encryption, customer } = choose(store, &who, &bucket, request.encryption).await?;
     let created_ms = store.clock.now_ms();
     let write_id = WriteId::fresh(created_ms)?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };
     let fresh = store.keys.fresh_data_keys(&bucket.row, place, &encryption, customer.as_ref()).await?;
     let made = Made { blobs: vec![], keys: fresh.ids() };
     let outcome = async {
-        let encryption = encryption.clone();
-        let record = UploadRecord { description: request.description, encryption, checksum: request.checksum };
+        let (encryption, facts) = (encryption.clone(), who.facts_of_upload());
+        let record = UploadRecord { description: request.description, encryption, checksum: request.checksum, facts };
         let record = bucket.records.seal(Place::Upload(&request.key, write_id), &record)?;
         let kept = store.keys.keep_fresh(&fresh, Subject::object(&bucket.row.name, &request.key)).await?;
         let (bucket, key) = (bucket.row.id, request.key.clone());
@@ -92,12 +94,14 @@ pub struct PartRequest {
 /// [`OpError::NoSuchUpload`], also when the upload ends meanwhile; the body's own. Nothing is stored then.
 pub async fn put_part(
     store: &Store,
+    who: &Authority,
     mut request: PartRequest,
     body: Plaintext,
     accept: Accept,
 ) -> Result<Written, OpError> {
     check_key(&request.key)?;
-    let open = OpenUpload::open(store, &request.bucket, &request.key, request.upload).await?;
+    let open = OpenUpload::open(store, &request.bucket, &request.key, request.upload).await;
+    let open = allowed(store, who, &request.bucket, &request.key, open, "false").await?;
     open.add_algorithms(&mut request.algorithms)?;
     let (bucket, place) = (&open.bucket, open.place());
     let encryption = &open.record.encryption;
@@ -131,8 +135,13 @@ pub async fn put_part(
 ///
 /// # Errors
 /// Those of a GET of the source and of [`put_part`].
-pub async fn copy_part(store: &Arc<Store>, mut request: PartRequest, from: &GetRequest) -> Result<Written, OpError> {
-    let (head, plaintext) = source(store, from).await?;
+pub async fn copy_part(
+    store: &Arc<Store>,
+    who: &Authority,
+    mut request: PartRequest,
+    from: &GetRequest,
+) -> Result<Written, OpError> {
+    let (head, plaintext) = source(store, who, from).await?;
     let plain_len = head.record.plain_len;
     if matches!(from.wanted, Wanted::From(_, Some(last)) if last >= plain_len) {
         return Err(OpError::InvalidArgument {
@@ -141,7 +150,7 @@ pub async fn copy_part(store: &Arc<Store>, mut request: PartRequest, from: &GetR
         });
     }
     request.plain_len = Some(head.range.end - head.range.start);
-    put_part(store, request, plaintext, Box::new(|_| Ok(()))).await
+    put_part(store, who, request, plaintext, Box::new(|_| Ok(()))).await
 }
 
 /// A part as the client names it when it completes.
@@ -179,12 +188,14 @@ pub struct CompleteRequest {
 /// # Errors
 /// [`OpError::InvalidPart`], [`OpError::InvalidPartOrder`], [`OpError::EntityTooSmall`], [`OpError::NoSuchUpload`], the
 /// conditions'. The upload stays open then.
-pub async fn complete(store: &Store, request: CompleteRequest) -> Result<Written, OpError> {
+pub async fn complete(store: &Store, who: &Authority, request: CompleteRequest) -> Result<Written, OpError> {
     check_key(&request.key)?;
-    let open = match OpenUpload::open(store, &request.bucket, &request.key, request.upload).await {
+    let open = OpenUpload::open(store, &request.bucket, &request.key, request.upload).await;
+    let open = match allowed(store, who, &request.bucket, &request.key, open, "true").await {
         Err(OpError::NoSuchUpload) => return completed_before(store, &request).await,
         open => open?,
     };
+    open.bucket.allow_to_match(store, who, &request.conditions, &request.key)?;
     if request.customer_key.is_some() {
         open.check_customer_key(request.customer_key.as_ref())?;
     }
@@ -212,9 +223,9 @@ pub async fn complete(store: &Store, request: CompleteRequest) -> Result<Written
 ///
 /// # Errors
 /// [`OpError::NoSuchUpload`].
-pub async fn abort(store: &Store, bucket: &str, key: &str, upload: WriteId) -> Result<(), OpError> {
-    let row = store.catalog.bucket(bucket).await?.ok_or(OpError::NoSuchBucket)?;
-    let condemned = store.catalog.abort_upload(store.session, row.id, key, upload).await?;
+pub async fn abort(store: &Store, who: &Authority, bucket: &str, key: &str, upload: WriteId) -> Result<(), OpError> {
+    let bucket = OpenBucket::open_for_object(store, who, bucket, Action::AbortMultipartUpload, key).await?;
+    let condemned = store.catalog.abort_upload(store.session, bucket.row.id, key, upload).await?;
     erase_displaced(store, condemned).await
 }
 
@@ -226,6 +237,31 @@ async fn completed_before(store: &Store, request: &CompleteRequest) -> Result<Wr
     let record = version.record;
     let created_ms = version.row.created_ms;
     Ok(Written { etag: record.etag, checksums: record.checksums, encryption: record.encryption, created_ms })
+}
+
+/// The upload, if the caller may add to it: judged by what it was opened with, or, where it is not open, by the request.
+async fn allowed(
+    store: &Store,
+    who: &Authority,
+    bucket: &str,
+    key: &str,
+    upload: Result<OpenUpload, OpError>,
+    creates_object: &str,
+) -> Result<OpenUpload, OpError> {
+    let who = who.knowing(CREATES_OBJECT, creates_object);
+    match upload {
+        Ok(upload) => {
+            let who = who.within_upload(&upload.record.facts);
+            upload.bucket.allow_object(store, &who, Action::PutObject, key)?;
+            allow_decrypt(store, &who, &upload.record.encryption).await?;
+            Ok(upload)
+        }
+        Err(OpError::NoSuchUpload) => {
+            OpenBucket::open_for_object(store, &who, bucket, Action::PutObject, key).await?;
+            Err(OpError::NoSuchUpload)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// An open upload, its record opened.

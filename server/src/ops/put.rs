@@ -12,11 +12,15 @@ use crate::id::WriteId;
 use crate::key::{KeptKeys, ObjectPlace};
 use crate::ops::condition::Conditions;
 use crate::ops::digest::{Algorithm, Checksum, Digested, Digests, Etag};
-use crate::ops::encryption::{Chosen, choose};
+use crate::ops::encryption::{Chosen, choose, naming_key};
 use crate::ops::{OpenBucket, check_key};
 use crate::pipeline::{self, Plaintext, Sealed};
 use crate::policy::encryption::Asked;
+use crate::policy::{Action, Authority};
 use crate::store::Store;
+
+/// The condition key that tells the steps of an upload that make no object from those that do.
+pub(super) const CREATES_OBJECT: &str = "s3:ObjectCreationOperation";
 
 /// Decides, once all of a body has passed, whether it is what its sender said it was.
 pub type Accept = Box<dyn FnOnce(&Digested) -> Result<(), OpError> + Send>;
@@ -57,13 +61,21 @@ pub struct Written {
 ///
 /// # Errors
 /// Nothing is stored then, and nothing that was there is changed, unless it is [`OpError::OutcomeUnknown`].
-pub async fn put(store: &Store, request: PutRequest, body: Plaintext, accept: Accept) -> Result<Written, OpError> {
+pub async fn put(
+    store: &Store,
+    who: &Authority,
+    request: PutRequest,
+    body: Plaintext,
+    accept: Accept,
+) -> Result<Written, OpError> {
     check_key(&request.key)?;
-    let bucket = OpenBucket::open(store, &request.bucket).await?;
+    let who = naming_key(store, &who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
+    let bucket = OpenBucket::open_for_object(store, &who, &request.bucket, Action::PutObject, &request.key).await?;
+    bucket.allow_to_match(store, &who, &request.conditions, &request.key)?;
     if !request.conditions.is_empty() {
         request.conditions.check_write(bucket.version(store, &request.key).await?.as_ref())?;
     }
-    let Chosen { encryption, customer } = choose(store, &bucket, request.encryption).await?;
+    let Chosen { encryption, customer } = choose(store, &who, &bucket, request.encryption).await?;
 
     let write_id = WriteId::fresh(store.clock.now_ms())?;
     let place = ObjectPlace { bucket: bucket.row.id, key: &request.key, write_id };

@@ -11,10 +11,11 @@ use crate::catalog::encryption::Encryption;
 use crate::catalog::record::{ObjectRecord, Place};
 use crate::catalog::{Expect, VersionRow};
 use crate::error::{CatalogError, OpError};
-use crate::ops::encryption::kms_key;
+use crate::ops::encryption::{allow_decrypt, kms_key};
 use crate::ops::put::{Made, erase_displaced};
 use crate::ops::{OpenBucket, Version, check_key};
 use crate::policy::encryption::AskedKey;
+use crate::policy::{Action, Authority, KeyAction};
 use crate::store::Store;
 
 /// Commits that may come between before it is given up.
@@ -35,15 +36,20 @@ pub struct UpdateRequest {
 /// Changes how an object's data key is wrapped, to SSE-KMS. Nothing else of it changes.
 ///
 /// # Errors
-/// [`OpError::InvalidRequest`] for an object that is not SSE-S3 or SSE-KMS; those of a write under that master key.
-pub async fn update(store: &Arc<Store>, request: UpdateRequest) -> Result<(), OpError> {
+/// [`OpError::InvalidRequest`] for an object that is not SSE-S3 or SSE-KMS; [`OpError::AccessDenied`]; those of a write under that
+/// master key.
+pub async fn update(store: &Arc<Store>, who: &Authority, request: UpdateRequest) -> Result<(), OpError> {
     check_key(&request.key)?;
-    let bucket = OpenBucket::open(store, &request.bucket).await?;
+    let action = Action::UpdateObjectEncryption;
+    let bucket = OpenBucket::open_for_object(store, who, &request.bucket, action, &request.key).await?;
+    bucket.allow_object(store, who, Action::PutObject, &request.key)?;
     for _ in 0..TRIES {
-        let version = bucket.version(store, &request.key).await?.ok_or(OpError::NoSuchKey)?;
+        let version = bucket.version(store, &request.key).await?;
+        let version = version.ok_or_else(|| bucket.no_such_key(store, who))?;
+        allow_decrypt(store, who, &version.record.encryption).await?;
         refuse_other_sources(&version.record.encryption)?;
         let asked = AskedKey { key_id: Some(request.key_id.clone()), ..AskedKey::default() };
-        let key = kms_key(store, asked).await?;
+        let key = kms_key(store, who, &[KeyAction::Encrypt, KeyAction::GenerateDataKey], asked).await?;
         let encryption = Encryption::SseKms { key, bucket_key: request.bucket_key };
         match rewrap(store, &bucket, version, encryption).await {
             // Another commit came between: a rewrap of the object that is there now.

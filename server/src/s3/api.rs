@@ -5,14 +5,19 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::audit;
 use crate::catalog::encryption::DefaultEncryption;
+use crate::catalog::record::BucketConfig;
 use crate::error::OpError;
 use crate::ops::condition::Conditions;
-use crate::ops::{bucket, delete, multipart};
+use crate::ops::delete::DeleteRequest;
+use crate::ops::{OpenBucket, bucket, bucket_policy, delete, multipart};
+use crate::policy::{Action, Authority};
+use crate::s3::caller::authority;
 use crate::s3::code::{code_and_message, s3_error};
 use crate::s3::upload::upload_id;
 use crate::s3::{REGION, headers, listing, object, upload};
@@ -70,8 +75,14 @@ impl S3 for Api {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
             headers::refuse_version(request.input.version_id.as_deref())?;
-            let conditions = headers::write_conditions(headers::sent(&request))?;
-            delete::delete(&store, &request.input.bucket, &request.input.key, &conditions).await?;
+            let (who, input) = (authority(&request)?, &request.input);
+            let delete = DeleteRequest {
+                bucket: &input.bucket,
+                key: &input.key,
+                names_version: input.version_id.is_some(),
+                conditions: headers::write_conditions(headers::sent(&request))?,
+            };
+            delete::delete(&store, &who, &delete).await?;
             Ok(DeleteObjectOutput::default())
         })
         .await
@@ -126,8 +137,9 @@ impl S3 for Api {
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
+            let who = authority(&request)?;
             let input = request.input;
-            multipart::abort(&store, &input.bucket, &input.key, upload_id(&input.upload_id)?).await?;
+            multipart::abort(&store, &who, &input.bucket, &input.key, upload_id(&input.upload_id)?).await?;
             Ok(AbortMultipartUploadOutput::default())
         })
         .await
@@ -147,9 +159,11 @@ impl S3 for Api {
     async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
+            let who = authority(&request)?;
             let input = request.input;
-            refuse_other_region(input.create_bucket_configuration.as_ref())?;
-            match bucket::create(&store, &input.bucket).await {
+            let constraint = location_constraint(input.create_bucket_configuration.as_ref())?;
+            let who = who.knowing("s3:locationconstraint", constraint);
+            match bucket::create(&store, &who, &input.bucket).await {
                 // As S3 answers in us-east-1: the bucket is there and yours.
                 Ok(()) | Err(OpError::BucketExists) => {}
                 Err(error) => return Err(error),
@@ -160,13 +174,15 @@ impl S3 for Api {
     }
 
     async fn list_buckets(&self, request: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
-        answer(list_buckets(&self.store, request.input).await)
+        let listed = async { list_buckets(&self.store, &*authority(&request)?, request.input).await };
+        answer(listed.await)
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
         let found = async {
             headers::refuse_unsupported(&request.headers)?;
-            bucket::row(&self.store, &request.input.bucket).await?;
+            OpenBucket::open_for(&self.store, &*authority(&request)?, &request.input.bucket, Action::ListBucket)
+                .await?;
             Ok(HeadBucketOutput { bucket_region: Some(REGION.into()), ..HeadBucketOutput::default() })
         };
         answer(found.await)
@@ -175,7 +191,7 @@ impl S3 for Api {
     async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> S3Result<S3Response<DeleteBucketOutput>> {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
-            bucket::delete(&store, &request.input.bucket).await?;
+            bucket::delete(&store, &*authority(&request)?, &request.input.bucket).await?;
             Ok(DeleteBucketOutput::default())
         })
         .await
@@ -187,7 +203,8 @@ impl S3 for Api {
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         let found = async {
             headers::refuse_unsupported(&request.headers)?;
-            bucket::row(&self.store, &request.input.bucket).await?;
+            let action = Action::GetBucketLocation;
+            OpenBucket::open_for(&self.store, &*authority(&request)?, &request.input.bucket, action).await?;
             // S3 names us-east-1 by an empty constraint.
             Ok(GetBucketLocationOutput::default())
         };
@@ -200,31 +217,84 @@ impl S3 for Api {
     ) -> S3Result<S3Response<DeleteBucketEncryptionOutput>> {
         self.uninterrupted(async move |store| {
             headers::refuse_unsupported(&request.headers)?;
-            bucket::configure(&store, &request.input.bucket, |config| {
-                config.default_encryption = DefaultEncryption::default()
-            })
-            .await?;
+            let (who, action) = (authority(&request)?, Action::PutEncryptionConfiguration);
+            let change = |config: &mut BucketConfig| config.default_encryption = DefaultEncryption::default();
+            bucket::configure(&store, &who, &request.input.bucket, action, change).await?;
             Ok(DeleteBucketEncryptionOutput::default())
         })
         .await
+    }
+
+    async fn put_bucket_policy(
+        &self,
+        request: S3Request<PutBucketPolicyInput>,
+    ) -> S3Result<S3Response<PutBucketPolicyOutput>> {
+        self.uninterrupted(async move |store| {
+            headers::refuse_unsupported(&request.headers)?;
+            let (who, input) = (authority(&request)?, request.input);
+            bucket_policy::put(&store, &who, &input.bucket, input.policy).await?;
+            Ok(PutBucketPolicyOutput::default())
+        })
+        .await
+    }
+
+    async fn get_bucket_policy(
+        &self,
+        request: S3Request<GetBucketPolicyInput>,
+    ) -> S3Result<S3Response<GetBucketPolicyOutput>> {
+        let found = async {
+            headers::refuse_unsupported(&request.headers)?;
+            let text = bucket_policy::get(&self.store, &*authority(&request)?, &request.input.bucket).await?;
+            Ok(GetBucketPolicyOutput { policy: Some(text) })
+        };
+        let json = (http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        answer(found.await).map(|response| S3Response { headers: HeaderMap::from_iter([json]), ..response })
+    }
+
+    async fn delete_bucket_policy(
+        &self,
+        request: S3Request<DeleteBucketPolicyInput>,
+    ) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
+        self.uninterrupted(async move |store| {
+            headers::refuse_unsupported(&request.headers)?;
+            bucket_policy::delete(&store, &*authority(&request)?, &request.input.bucket).await?;
+            Ok(DeleteBucketPolicyOutput::default())
+        })
+        .await
+    }
+
+    async fn get_bucket_policy_status(
+        &self,
+        request: S3Request<GetBucketPolicyStatusInput>,
+    ) -> S3Result<S3Response<GetBucketPolicyStatusOutput>> {
+        let found = async {
+            headers::refuse_unsupported(&request.headers)?;
+            let public = bucket_policy::is_public(&self.store, &*authority(&request)?, &request.input.bucket).await?;
+            Ok(GetBucketPolicyStatusOutput { policy_status: Some(PolicyStatus { is_public: Some(public) }) })
+        };
+        answer(found.await)
     }
 }
 
 async fn delete_objects(store: &Store, request: S3Request<DeleteObjectsInput>) -> Result<DeleteObjectsOutput, OpError> {
     use futures::StreamExt;
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     let DeleteObjectsInput { bucket, delete: Delete { objects, quiet }, .. } = request.input;
     if objects.is_empty() || objects.len() > DELETED_AT_ONCE_MAX {
         return Err(OpError::MalformedXml("between 1 and 1,000 objects must be named"));
     }
-    bucket::row(store, &bucket).await?;
+    OpenBucket::open(store, &bucket).await?;
     let delete_one = async |named: ObjectIdentifier| {
         let outcome = async {
             headers::refuse_version(named.version_id.as_deref())?;
             if named.e_tag.is_some() || named.last_modified_time.is_some() || named.size.is_some() {
                 return Err(OpError::NotImplemented("conditions in DeleteObjects"));
             }
-            delete::delete(store, &bucket, &named.key, &Conditions::default()).await
+            let names_version = named.version_id.is_some();
+            let conditions = Conditions::default();
+            let delete = DeleteRequest { bucket: &bucket, key: &named.key, names_version, conditions };
+            delete::delete(store, &who, &delete).await
         };
         (outcome.await, named.key, named.version_id)
     };
@@ -244,7 +314,7 @@ async fn delete_objects(store: &Store, request: S3Request<DeleteObjectsInput>) -
     Ok(DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..DeleteObjectsOutput::default() })
 }
 
-async fn list_buckets(store: &Store, input: ListBucketsInput) -> Result<ListBucketsOutput, OpError> {
+async fn list_buckets(store: &Store, who: &Authority, input: ListBucketsInput) -> Result<ListBucketsOutput, OpError> {
     const PAGE_LEN_MAX: usize = 10_000;
     let limit = match input.max_buckets {
         None => PAGE_LEN_MAX,
@@ -257,7 +327,7 @@ async fn list_buckets(store: &Store, input: ListBucketsInput) -> Result<ListBuck
     let prefix = input.prefix.clone().unwrap_or_default();
     let after = input.continuation_token.unwrap_or_default();
     let other_region = input.bucket_region.is_some_and(|region| region != REGION);
-    let rows = bucket::all(store).await?.into_iter();
+    let rows = bucket::all(store, who).await?.into_iter();
     let mut rows = rows.filter(|row| !other_region && row.name.starts_with(&prefix) && row.name > after);
     let buckets: Vec<Bucket> = rows
         .by_ref()
@@ -274,13 +344,14 @@ async fn list_buckets(store: &Store, input: ListBucketsInput) -> Result<ListBuck
     Ok(ListBucketsOutput { buckets: Some(buckets), continuation_token: token, owner, prefix: input.prefix })
 }
 
-fn refuse_other_region(configuration: Option<&CreateBucketConfiguration>) -> Result<(), OpError> {
-    let Some(configuration) = configuration else { return Ok(()) };
+/// The region that a bucket is asked for in: this one, or none is made.
+fn location_constraint(configuration: Option<&CreateBucketConfiguration>) -> Result<&'static str, OpError> {
+    let Some(configuration) = configuration else { return Ok(REGION) };
     if configuration.bucket.is_some() || configuration.location.is_some() {
         return Err(OpError::NotImplemented("directory buckets"));
     }
     match configuration.location_constraint.as_ref().map(BucketLocationConstraint::as_str) {
-        None | Some("" | REGION) => Ok(()),
+        None | Some("" | REGION) => Ok(REGION),
         Some(_) => Err(OpError::InvalidLocation),
     }
 }

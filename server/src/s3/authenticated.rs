@@ -15,6 +15,7 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use crate::error::OpError;
 use crate::ops::digest::Digests;
 use crate::s3::api::Api;
+use crate::s3::caller::{access_key, establish};
 use crate::s3::checksum::Claims;
 use crate::s3::code::s3_error;
 use crate::s3::encryption_call;
@@ -43,6 +44,12 @@ impl S3Route for SecondLook {
             || is_document(method, uri)
             || heads_a_range(method, uri, headers)
             || encryption_call::is_match(method, uri)
+    }
+
+    /// Also who has not signed may be allowed something: the operation asks.
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        let access_key = access_key(request.credentials.as_ref());
+        establish(&self.store, access_key, &mut request.extensions).await.map_err(s3_error)
     }
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
@@ -101,7 +108,7 @@ fn heads_a_range(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
 /// Whether the request carries a document whose digest must be, or may be, sent along.
 fn is_document(method: &Method, uri: &Uri) -> bool {
     let has = |wanted: &str| parameters(uri).any(|parameter| name(parameter) == wanted);
-    (method == Method::POST && has("delete")) || (method == Method::PUT && has("encryption"))
+    (method == Method::POST && has("delete")) || (method == Method::PUT && (has("encryption") || has("policy")))
 }
 
 async fn with_checked_document(mut request: S3Request<Body>) -> S3Result<S3Request<Body>> {

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn what_is_answered_can_be_put_again() {
         let default_encryption = rule(&default(KMS)).unwrap().default_encryption;
-        let config = BucketConfig { default_encryption: default_encryption.clone(), blocks_sse_c: true };
+        let config = BucketConfig { default_encryption: default_encryption.clone(), blocks_sse_c: true, policy: None };
         let text = document(&config).unwrap();
         assert_eq!(parse(text.as_bytes()).unwrap(), Wanted { default_encryption, blocks_sse_c: Some(true) });
     }

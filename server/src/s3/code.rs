@@ -44,6 +44,8 @@ pub(super) fn s3_error(error: OpError) -> S3Error {
         OpError::BadBody(_) => Code::InvalidRequest,
         OpError::MalformedTrailer => return custom("MalformedTrailerError", 400, message),
         OpError::MalformedXml(_) => Code::MalformedXML,
+        OpError::MalformedPolicy(_) => Code::MalformedPolicy,
+        OpError::NoSuchBucketPolicy => Code::NoSuchBucketPolicy,
         OpError::NoDefaultEncryption => {
             return custom("ServerSideEncryptionConfigurationNotFoundError", 404, message);
         }

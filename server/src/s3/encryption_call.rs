@@ -12,7 +12,9 @@ use crate::audit;
 use crate::error::OpError;
 use crate::ops::bucket;
 use crate::ops::update_encryption::{UpdateRequest, update};
+use crate::policy::Action;
 use crate::s3::authenticated::{name, parameters};
+use crate::s3::caller::authority;
 use crate::s3::{bucket_encryption, headers, object_encryption};
 use crate::store::Store;
 
@@ -28,16 +30,17 @@ pub(super) fn is_match(method: &Method, uri: &Uri) -> bool {
 /// As the operation has them.
 pub(super) async fn answer(store: &Arc<Store>, request: S3Request<Body>) -> Result<S3Response<Body>, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     let (bucket, key) = target(&request.uri)?;
     match (request.method.clone(), key) {
         (Method::GET, None) => {
-            let config = bucket::config(store, &bucket).await?;
+            let config = bucket::config(store, &who, &bucket, Action::GetEncryptionConfiguration).await?;
             Ok(xml(bucket_encryption::document(&config)?))
         }
         (Method::PUT, None) => {
             let wanted = bucket_encryption::parse(&document(request)?)?;
             uninterrupted(store, async move |store| {
-                bucket::configure(&store, &bucket, |config| {
+                bucket::configure(&store, &who, &bucket, Action::PutEncryptionConfiguration, |config| {
                     config.default_encryption = wanted.default_encryption;
                     config.blocks_sse_c = wanted.blocks_sse_c.unwrap_or(config.blocks_sse_c);
                 })
@@ -49,7 +52,7 @@ pub(super) async fn answer(store: &Arc<Store>, request: S3Request<Body>) -> Resu
             headers::refuse_version(version_id(&request.uri).as_deref())?;
             let object_encryption::Wanted { key_id, bucket_key } = object_encryption::parse(&document(request)?)?;
             let wanted = UpdateRequest { bucket, key, key_id, bucket_key };
-            uninterrupted(store, async move |store| update(&store, wanted).await).await
+            uninterrupted(store, async move |store| update(&store, &who, wanted).await).await
         }
         _ => Err(OpError::NotImplemented("this operation on the encryption of an object")),
     }

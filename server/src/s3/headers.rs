@@ -14,8 +14,8 @@ use crate::ops::get::{Head, Wanted};
 /// User metadata of one object at most, in bytes of names and values.
 const METADATA_LEN_MAX: usize = 2048;
 
-/// The only owner there is: whoever holds an access key of this store.
-pub(super) const OWNER: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+/// The only account there is: it owns everything.
+pub(super) const OWNER: &str = crate::policy::language::CANONICAL_ID;
 
 /// Headers as the client sent them, where some were taken away before the protocol library saw the request.
 #[derive(Clone)]

@@ -6,7 +6,8 @@ use s3s::dto::*;
 
 use crate::catalog::{ListQuery, Listed, UploadMarker};
 use crate::error::OpError;
-use crate::ops::list::{self, ListedObject, PAGE_LEN_MAX, Page};
+use crate::ops::list::{self, ListedObject, PAGE_LEN_MAX, Page, PartQuery};
+use crate::s3::caller::authority;
 use crate::s3::checksum::{self, fill_checksums};
 use crate::s3::headers;
 use crate::s3::upload::upload_id;
@@ -21,6 +22,7 @@ pub(super) async fn objects_v1(
     request: S3Request<ListObjectsInput>,
 ) -> Result<ListObjectsOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     let input = request.input;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
     let limit = limit("max-keys", input.max_keys)?;
@@ -31,7 +33,7 @@ pub(super) async fn objects_v1(
         limit,
     };
     let rolled_up = !query.delimiter.is_empty();
-    let page = list::objects(store, &input.bucket, query).await?;
+    let page = list::objects(store, &who, &input.bucket, query).await?;
     let next = last_entry(&page).filter(|_| rolled_up).map(|last| encoding.apply(last));
     let truncated = page.truncated;
     let (contents, prefixes) = split(page, &encoding, true);
@@ -55,6 +57,7 @@ pub(super) async fn objects_v2(
     request: S3Request<ListObjectsV2Input>,
 ) -> Result<ListObjectsV2Output, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     let input = request.input;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
     let limit = limit("max-keys", input.max_keys)?;
@@ -68,7 +71,7 @@ pub(super) async fn objects_v2(
         after,
         limit,
     };
-    let page = list::objects(store, &input.bucket, query).await?;
+    let page = list::objects(store, &who, &input.bucket, query).await?;
     let next = last_entry(&page).map(encode_token);
     let truncated = page.truncated;
     let (contents, prefixes) = split(page, &encoding, input.fetch_owner.unwrap_or(false));
@@ -94,6 +97,7 @@ pub(super) async fn uploads(
     request: S3Request<ListMultipartUploadsInput>,
 ) -> Result<ListMultipartUploadsOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     let input = request.input;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
     let limit = limit("max-uploads", input.max_uploads)?;
@@ -110,7 +114,7 @@ pub(super) async fn uploads(
         .map(upload_id)
         .transpose()
         .map_err(|_| OpError::InvalidArgument { field: "upload-id-marker", why: "Invalid uploadId marker".into() })?;
-    let page = list::uploads(store, &input.bucket, query, UploadMarker { key, upload }).await?;
+    let page = list::uploads(store, &who, &input.bucket, query, UploadMarker { key, upload }).await?;
     let next = page.entries.last().filter(|_| page.truncated).map(|last| match last {
         Listed::Row((row, _)) => (row.key.clone(), Some(row.write_id.to_string())),
         Listed::Prefix(prefix) => (prefix.clone(), None),
@@ -155,6 +159,7 @@ pub(super) async fn uploads(
 
 pub(super) async fn parts(store: &Store, request: S3Request<ListPartsInput>) -> Result<ListPartsOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     let input = request.input;
     let limit = limit("max-parts", input.max_parts)?;
     let marker = input.part_number_marker.unwrap_or(0);
@@ -163,7 +168,8 @@ pub(super) async fn parts(store: &Store, request: S3Request<ListPartsInput>) -> 
         why: "must be an integer between 0 and 10000".into(),
     })?;
     let upload = upload_id(&input.upload_id)?;
-    let page = list::parts(store, &input.bucket, &input.key, upload, after, limit).await?;
+    let query = PartQuery { bucket: &input.bucket, key: &input.key, upload, after, limit };
+    let page = list::parts(store, &who, query).await?;
     let next = page.parts.last().filter(|_| page.truncated).map(|(row, _)| i32::from(row.number));
     let shown = page.parts.into_iter().map(|(row, record)| {
         let mut part = Part {

@@ -8,6 +8,7 @@ mod authenticated;
 mod body;
 mod bucket_encryption;
 mod bucket_name;
+mod caller;
 mod checksum;
 mod code;
 mod encryption;
@@ -35,6 +36,7 @@ pub use crate::arn::REGION;
 pub fn service(store: Arc<Store>) -> Complete {
     let mut builder = S3ServiceBuilder::new(api::Api::new(store.clone()));
     builder.set_auth(AccessKeys(store.clone()));
+    builder.set_access(caller::Callers(store.clone()));
     builder.set_route(authenticated::SecondLook::new(store));
     builder.set_validation(bucket_name::BucketNames);
     Complete(builder.build())

@@ -14,6 +14,7 @@ use crate::ops::multipart::PART_NUMBER_MAX;
 use crate::ops::put::PutRequest;
 use crate::ops::{self};
 use crate::pipeline::Plaintext;
+use crate::s3::caller::authority;
 use crate::s3::checksum::{self, Claims, fill_checksums};
 use crate::s3::encryption::{self, Answered, Takes, fill_encryption_and_customer};
 use crate::s3::{body, headers};
@@ -34,7 +35,8 @@ pub(super) async fn put(store: &Store, request: S3Request<PutObjectInput>) -> Re
         takes_md5: claims.claims_md5(),
         plain_len: claims.plain_len(),
     };
-    let written = ops::put::put(store, write, body::plaintext(request.input.body), claims.accept()).await?;
+    let who = authority(&request)?;
+    let written = ops::put::put(store, &who, write, body::plaintext(request.input.body), claims.accept()).await?;
     let mut answered = Answered::new(&written.encryption, &request.headers);
     let mut output = PutObjectOutput {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
@@ -53,8 +55,9 @@ pub(super) async fn get(
 ) -> Result<S3Response<GetObjectOutput>, OpError> {
     let input = &request.input;
     headers::refuse_version(input.version_id.as_deref())?;
-    let read = read(&request, &input.bucket, &input.key, input.part_number)?;
-    let (head, plaintext) = ops::get::get(store, &read).await?;
+    let mut read = read(&request, &input.bucket, &input.key, input.part_number)?;
+    read.names_version = input.version_id.is_some();
+    let (head, plaintext) = ops::get::get(store, &*authority(&request)?, &read).await?;
     let described = Described::of(&head, input.checksum_mode.is_some());
     let mut output = GetObjectOutput {
         accept_ranges: Some("bytes".into()),
@@ -88,8 +91,9 @@ pub(super) async fn head(
 ) -> Result<S3Response<HeadObjectOutput>, OpError> {
     let input = &request.input;
     headers::refuse_version(input.version_id.as_deref())?;
-    let read = read(&request, &input.bucket, &input.key, input.part_number)?;
-    let head = ops::get::head(store, &read).await?;
+    let mut read = read(&request, &input.bucket, &input.key, input.part_number)?;
+    read.names_version = input.version_id.is_some();
+    let head = ops::get::head(store, &*authority(&request)?, &read).await?;
     let described = Described::of(&head, input.checksum_mode.is_some());
     let mut output = HeadObjectOutput {
         accept_ranges: Some("bytes".into()),
@@ -135,6 +139,7 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
     let copy = CopyRequest {
         source_bucket,
         source_key,
+        names_version: names_version(&input.copy_source),
         source_conditions: headers::source_conditions(headers::sent(&request)),
         source_customer_key: encryption::source_customer_key(&request.headers)?,
         bucket: input.bucket.clone(),
@@ -146,7 +151,7 @@ pub(super) async fn copy(store: &Arc<Store>, request: S3Request<CopyObjectInput>
         encryption: encryption::asked(&request.headers)?,
         algorithm: input.checksum_algorithm.as_ref().map(|name| checksum::by_name(name.as_str())).transpose()?,
     };
-    let written = ops::copy::copy(store, copy).await?;
+    let written = ops::copy::copy(store, &*authority(&request)?, copy).await?;
     let mut result = CopyObjectResult {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         last_modified: Some(headers::timestamp(written.created_ms)),
@@ -178,6 +183,11 @@ pub(super) fn copy_source(source: &CopySource) -> Result<(String, String), OpErr
     }
 }
 
+/// Whether the request names a version of what it copies.
+pub(super) fn names_version(source: &CopySource) -> bool {
+    matches!(source, CopySource::Bucket { version_id: Some(_), .. })
+}
+
 fn read<T>(request: &S3Request<T>, bucket: &str, key: &str, part: Option<i32>) -> Result<GetRequest, OpError> {
     let sent = headers::sent(request);
     encryption::check(request, Takes::Key)?;
@@ -195,6 +205,7 @@ fn read<T>(request: &S3Request<T>, bucket: &str, key: &str, part: Option<i32>) -
     Ok(GetRequest {
         bucket: bucket.into(),
         key: key.into(),
+        names_version: false,
         wanted,
         conditions: headers::conditions(sent),
         customer_key: encryption::customer_key(sent)?,

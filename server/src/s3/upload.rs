@@ -9,9 +9,10 @@ use crate::error::OpError;
 use crate::id::WriteId;
 use crate::ops::get::{GetRequest, Wanted};
 use crate::ops::multipart::{self, CompleteRequest, CreateRequest, NamedPart, PartRequest};
+use crate::s3::caller::authority;
 use crate::s3::checksum::{self, Claims, checksum_fields, fill_checksums};
 use crate::s3::encryption::{self, Answered, Takes, fill_encryption, fill_encryption_and_customer};
-use crate::s3::object::{checksum_type, copy_source, part_number};
+use crate::s3::object::{checksum_type, copy_source, names_version, part_number};
 use crate::s3::{body, headers};
 use crate::store::Store;
 
@@ -20,6 +21,7 @@ pub(super) async fn create(
     request: S3Request<CreateMultipartUploadInput>,
 ) -> Result<CreateMultipartUploadOutput, OpError> {
     headers::refuse_unsupported(&request.headers)?;
+    let who = authority(&request)?;
     encryption::check(&request, Takes::Encryption)?;
     let input = request.input;
     let checksum = checksum::of_upload(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
@@ -30,7 +32,7 @@ pub(super) async fn create(
         encryption: encryption::asked(&request.headers)?,
         checksum,
     };
-    let (upload, encryption) = multipart::create(store, create).await?;
+    let (upload, encryption) = multipart::create(store, &who, create).await?;
     let mut answered = Answered::new(&encryption, &request.headers);
     let mut output = CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
@@ -61,7 +63,8 @@ pub(super) async fn put_part(store: &Store, request: S3Request<UploadPartInput>)
         customer_key: encryption::customer_key(&request.headers)?,
         plain_len: claims.plain_len(),
     };
-    let written = multipart::put_part(store, part, body::plaintext(request.input.body), claims.accept()).await?;
+    let who = authority(&request)?;
+    let written = multipart::put_part(store, &who, part, body::plaintext(request.input.body), claims.accept()).await?;
     let mut output =
         UploadPartOutput { e_tag: Some(ETag::Strong(written.etag.to_string())), ..UploadPartOutput::default() };
     let answered = Answered::new(&written.encryption, &request.headers);
@@ -93,9 +96,9 @@ pub(super) async fn copy_part(
             }
         },
     };
-    let conditions = headers::source_conditions(sent);
+    let (names_version, conditions) = (names_version(&input.copy_source), headers::source_conditions(sent));
     let customer_key = encryption::source_customer_key(sent)?;
-    let from = GetRequest { bucket, key, wanted, conditions, customer_key };
+    let from = GetRequest { bucket, key, names_version, wanted, conditions, customer_key };
     let part = PartRequest {
         bucket: input.bucket.clone(),
         key: input.key.clone(),
@@ -106,7 +109,7 @@ pub(super) async fn copy_part(
         customer_key: encryption::customer_key(sent)?,
         plain_len: None,
     };
-    let written = multipart::copy_part(store, part, &from).await?;
+    let written = multipart::copy_part(store, &*authority(&request)?, part, &from).await?;
     let mut result = CopyPartResult {
         e_tag: Some(ETag::Strong(written.etag.to_string())),
         last_modified: Some(headers::timestamp(written.created_ms)),
@@ -128,6 +131,7 @@ pub(super) async fn complete(
     let customer_key = encryption::customer_key(&request.headers)?;
     let location = location(&request);
     let conditions = headers::write_conditions(headers::sent(&request))?;
+    let who = authority(&request)?;
     let input = request.input;
     let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
     if named.is_empty() {
@@ -144,7 +148,7 @@ pub(super) async fn complete(
         bucket: input.bucket.clone(),
         key: input.key.clone(),
     };
-    let written = multipart::complete(store, complete).await?;
+    let written = multipart::complete(store, &who, complete).await?;
     let mut output = CompleteMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),

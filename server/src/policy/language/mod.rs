@@ -35,20 +35,22 @@ pub enum Decision {
 }
 
 /// The decision over a request to one resource. Caller and resource are of one account, so that either the caller's own
-/// policies or the resource's may allow; the owner of the account is allowed everything that no policy denies.
+/// policies or the resource's may allow; the owner of the account is allowed everything in S3 that no policy denies.
 pub fn decide<'a>(
     request: &Request<'_>,
     identity: impl IntoIterator<Item = &'a Policy>,
     resource: Option<&'a Policy>,
 ) -> Decision {
-    let owner = matches!(request.principal, Principal::Owner).then_some(Decision::Allowed);
+    // Keys are not the owner's: those who administer data and those who administer keys are different people.
+    let owns = *request.principal == Principal::Owner && request.action.starts_with("s3:");
+    let owner = owns.then_some(Decision::Allowed);
     let said = identity.into_iter().chain(resource).map(|policy| policy.decide(request));
     said.chain(owner).fold(Decision::NotAllowed, Decision::and)
 }
 
 impl Decision {
     /// The stronger of two: a denial, then an allowance.
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Denied, _) | (_, Self::Denied) => Self::Denied,
             (Self::Allowed, _) | (_, Self::Allowed) => Self::Allowed,

@@ -38,7 +38,7 @@ impl Facts {
     }
 
     /// The values of a key that is written in lower case; none if it is absent.
-    pub(super) fn values(&self, lower_key: &str) -> &[String] {
+    pub fn values(&self, lower_key: &str) -> &[String] {
         self.0.get(lower_key).map(Vec::as_slice).unwrap_or_default()
     }
 }

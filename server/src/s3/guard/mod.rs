@@ -6,6 +6,7 @@
 
 mod date;
 mod entry;
+mod facts;
 mod form;
 mod length;
 mod presigned;
@@ -87,6 +88,8 @@ impl<S> Guard<S> {
             parts.headers.insert("x-amz-trailer", HeaderValue::from_static(""));
         }
         entry::mark_sensitive(&mut parts.headers);
+        let facts = facts::of(parts, &target, &signer, self.clock.now_ms());
+        parts.extensions.insert(facts);
         Ok(signer)
     }
 }
@@ -114,7 +117,7 @@ where
             }
             Ok(signer) => {
                 entry.access_key = signer.access_key().map(str::to_owned);
-                let who = entry.access_key.as_deref().map_or_else(Who::server, Who::access_key);
+                let who = entry.access_key.as_deref().map_or_else(Who::anonymous, Who::access_key);
                 let answer = on_behalf_of(who, self.inner.call(Request::from_parts(parts, body)));
                 Box::pin(async move {
                     let response = answer.await.unwrap_or_else(|error| {
