@@ -97,7 +97,10 @@ async fn serve(config: ServeConfig, administrators: Administrators) -> Result<()
     let Opened { store, credentials, .. } = &start::open(&config).await?;
     match AdminSocket::listen(&config.places.admin_socket, administrators) {
         Ok(socket) => store.run_beside(socket.serve(Arc::downgrade(store))),
-        Err(error) => tracing::warn!(%error, "no administration while this server runs: its socket cannot be made"),
+        Err(error) => {
+            let socket = config.places.admin_socket.display();
+            tracing::warn!(%error, %socket, "no administration while this server runs: its socket cannot be made");
+        }
     }
     if let Some(tls) = &tls {
         store.run_beside(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
