@@ -56,16 +56,13 @@ impl KeyringAdmin for SqliteKeyring {
         self.database.read(move |connection| rows(connection, sql, [], tally)).await
     }
 
-    async fn ids(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<KeyId>, KeyringError> {
-        let sql = "SELECT id FROM wrapped_key WHERE id > ?1 ORDER BY id LIMIT ?2";
+    async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<Entry>, KeyringError> {
+        let sql = format!("SELECT {KEY_COLUMNS} FROM wrapped_key WHERE id > ?1 ORDER BY id LIMIT ?2");
         // Every id is behind the empty one.
         let after = after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.database
-            .read(move |connection| {
-                rows(connection, sql, params![after, limit], |row| Ok(KeyId::from_bytes(field(row, 0)?)))
-            })
-            .await
+        let entry = |row: &Row<'_>| Ok(Entry { id: KeyId::from_bytes(field(row, 0)?), row: key_row(row) });
+        self.database.read(move |connection| rows(connection, &sql, params![after, limit], entry)).await
     }
 
     async fn replace(&self, id: KeyId, old: WrappedKey, new: WrappedKey) -> Result<bool, KeyringError> {
