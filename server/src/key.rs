@@ -16,10 +16,9 @@ mod wrap;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
-use strongroom_hsm::{Alias, CacheLimits, KeyCache, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey};
+use strongroom_hsm::{Alias, CacheLimits, KeyCache, MasterKeyAdmin, MasterKeyId};
 
 use crate::audit::{AuditLog, AuditedMasters, Subject, Who, on_behalf_of};
 use crate::catalog::BucketRow;

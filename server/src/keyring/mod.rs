@@ -125,7 +125,6 @@ pub struct AliasRow {
 }
 
 /// One of all wrapped keys.
-#[derive(Debug)]
 pub struct Entry {
     /// Its id.
     pub id: KeyId,

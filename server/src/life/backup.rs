@@ -11,7 +11,7 @@ use strongroom_engine::{KeyId, Kind};
 use super::{LifeError, PAGE};
 use crate::catalog::{Catalog, Condemnation};
 use crate::error::OpError;
-use crate::keyring::{Keyring as _, KeyringAdmin as _, SqliteKeyring};
+use crate::keyring::{Entry, Keyring as _, KeyringAdmin as _, SqliteKeyring};
 use crate::store::Store;
 
 /// Writes a copy of the keyring to a file that does not exist yet.

@@ -7,7 +7,7 @@ use strongroom_engine::{KeyId, Kind};
 
 use super::{LifeError, MasterKeyName, OnProgress, Progress, Walk, total};
 use crate::catalog::{BucketRow, ListQuery, Listed, UploadMarker};
-use crate::keyring::Wrapped;
+use crate::keyring::{Entry, Wrapped};
 use crate::store::Store;
 
 /// Objects that are named; beyond, they are only counted.

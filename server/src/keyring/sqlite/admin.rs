@@ -4,14 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use strongroom_engine::KeyId;
 use strongroom_hsm::{MasterKeyId, WrappedKey};
 
-use super::rows::{alias_row, change, count, field, integer, rows, state_numbers, tally, wrapped_bytes};
+use super::rows::{
+    KEY_COLUMNS, alias_row, change, count, field, integer, key_row, rows, state_numbers, tally, wrapped_bytes,
+};
 use super::{SqliteKeyring, check_parent, insert_master_key};
 use crate::error::KeyringError;
-use crate::keyring::{AliasRow, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally, Wrapped};
+use crate::keyring::{AliasRow, Entry, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally, Wrapped};
 
 #[async_trait]
 impl KeyringAdmin for SqliteKeyring {
