@@ -144,6 +144,12 @@ pub enum OpError {
         /// In bytes.
         limit: u64,
     },
+    /// Shorter than the policy of its form allows.
+    #[error("the file is shorter than {limit} bytes")]
+    TooShort {
+        /// In bytes.
+        limit: u64,
+    },
     /// An object key beyond 1,024 bytes.
     #[error("the object key is longer than 1,024 bytes")]
     KeyTooLong,

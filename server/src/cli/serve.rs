@@ -21,7 +21,7 @@ use crate::config::{MastersConfig, ServeConfig};
 use crate::http::{self, Limits, Tls, TlsFiles};
 use crate::log;
 use crate::readiness::StoreReadiness;
-use crate::s3::guard::Guard;
+use crate::s3::guard::{Forms, Guard};
 use crate::start::{self, Opened};
 
 /// Serve a store over S3.
@@ -113,6 +113,7 @@ async fn serve(config: ServeConfig, administrators: Administrators) -> Result<()
     }
     let guard = Guard::new(crate::s3::service(store.clone()), store.clock.clone());
     let guard = guard.trusting(config.trusted_proxies.clone());
+    let guard = Forms::new(guard, store.clone());
     let readiness = Arc::new(StoreReadiness::new(store.clone(), config.places.blobs.clone()));
     tracing::info!(%address, tls = tls.is_some(), data = %config.places.data.display(), "serving");
     if matches!(config.masters, MastersConfig::Dev) {

@@ -8,6 +8,7 @@ use s3s::dto::StreamingBlob;
 
 use crate::error::OpError;
 use crate::pipeline::Plaintext;
+use crate::s3::guard::FileRefused;
 
 /// The body; none is an empty one.
 pub(super) fn plaintext(body: Option<StreamingBlob>) -> Plaintext {
@@ -31,6 +32,11 @@ fn body_error(error: &StdError) -> OpError {
         ];
         if let Some((_, known)) = known.into_iter().find(|(is, _)| text == *is) {
             return known;
+        }
+        match error.downcast_ref::<FileRefused>() {
+            Some(FileRefused::TooLong(limit)) => return OpError::TooLong { what: "the file", limit: *limit },
+            Some(FileRefused::TooShort(limit)) => return OpError::TooShort { limit: *limit },
+            None => {}
         }
         if error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_closed())
         {

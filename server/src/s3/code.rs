@@ -26,6 +26,7 @@ pub(super) fn s3_error(error: OpError) -> S3Error {
         OpError::InvalidPartOrder => Code::InvalidPartOrder,
         OpError::EntityTooSmall(_) => Code::EntityTooSmall,
         OpError::TooLong { .. } => Code::EntityTooLarge,
+        OpError::TooShort { .. } => Code::EntityTooSmall,
         OpError::KeyTooLong => Code::KeyTooLongError,
         OpError::MetadataTooLarge => Code::MetadataTooLarge,
         OpError::InvalidRequest(_) => Code::InvalidRequest,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use s3s::service::S3Service;
 
@@ -16,16 +16,16 @@ use s3s::service::S3Service;
 #[derive(Clone)]
 pub struct Complete(pub(super) S3Service);
 
-impl Service<Request<Incoming>> for Complete {
+impl Service<Request<s3s::Body>> for Complete {
     type Response = Response<s3s::Body>;
     type Error = s3s::HttpError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<s3s::Body>) -> Self::Future {
         let signed_in_chunks = is_signed_in_chunks(request.headers());
         let request = request.map(|body| match signed_in_chunks {
             true => s3s::Body::http_body(Ending { body, tail: Vec::new() }),
-            false => s3s::Body::from(body),
+            false => body,
         });
         let library = self.0.clone();
         Box::pin(async move { library.call(request).await })

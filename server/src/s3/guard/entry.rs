@@ -105,6 +105,11 @@ impl Logged {
         Self { body, entry: Some(entry), status, sent_len: 0, ended: false }
     }
 
+    /// The same line, behind another body.
+    pub(super) fn answering(mut self, body: s3s::Body) -> Self {
+        Self { body, entry: self.entry.take(), status: self.status, sent_len: 0, ended: false }
+    }
+
     /// A body that leaves no line behind.
     pub fn silent(body: s3s::Body) -> Self {
         Self { body, entry: None, status: StatusCode::OK, sent_len: 0, ended: false }

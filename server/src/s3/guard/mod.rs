@@ -7,6 +7,7 @@
 mod date;
 mod entry;
 mod facts;
+mod form;
 mod length;
 mod presigned;
 mod refusal;
@@ -33,12 +34,14 @@ use s3s::S3ErrorCode;
 use crate::audit::{Who, on_behalf_of};
 use crate::clock::Clock;
 use entry::Entry;
+use form::OfForm;
 use length::Framing;
 use refusal::Refusal;
 use signer::Signer;
 use target::Target;
 
 pub use entry::Logged;
+pub use form::{FileRefused, Forms};
 pub use length::DOCUMENT_LEN_MAX;
 
 /// Request line and headers together; S3 allows 8 KiB, and presigned requests with a token come near it.
@@ -65,12 +68,15 @@ impl<S> Guard<S> {
 
     /// Checks the head of a request and completes it for the library.
     fn admit(&self, parts: &mut Parts) -> Result<Signer, Refusal> {
+        if let Some(refusal) = parts.extensions.remove::<Refusal>() {
+            return Err(refusal);
+        }
         check_head_len(parts)?;
         let target = Target::parse(&parts.uri)?;
         let signer = signer::check(parts, &target, self.clock.now_ms())?;
         target.check(&parts.method)?;
         if parts.method == Method::POST && is_form(parts) {
-            return Err(Refusal::not_implemented("This server does not take uploads by HTML form."));
+            return Err(Refusal::not_implemented("A form is posted to a bucket, and signed by its policy only."));
         }
         match signer {
             Signer::Query { .. } => presigned::parameters_to_headers(&target, &mut parts.headers)?,
@@ -80,7 +86,9 @@ impl<S> Guard<S> {
         let framing = signer::framing(&parts.headers);
         if matches!(parts.method, Method::PUT | Method::POST) || framing == Framing::Chunked {
             let copies = parts.headers.contains_key("x-amz-copy-source");
-            length::check(&parts.headers, framing, target.uploads_content(&parts.method, copies))?;
+            let is_counted =
+                target.uploads_content(&parts.method, copies) && parts.extensions.get::<OfForm>().is_none();
+            length::check(&parts.headers, framing, is_counted)?;
         }
         if signer::has_trailer(&parts.headers) && !parts.headers.contains_key("x-amz-trailer") {
             // Legal, as a body may end without trailing headers; the library insists on the announcement.

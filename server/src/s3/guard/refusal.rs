@@ -10,7 +10,7 @@ use http::{Method, Response, StatusCode};
 use s3s::{Body, S3ErrorCode};
 
 /// Why a request is not let through.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refusal {
     code: S3ErrorCode,
     message: &'static str,
