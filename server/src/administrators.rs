@@ -173,7 +173,6 @@ mod tests {
             places.admin_socket = socket.into();
         }
         let config = ServeConfig {
-            trusted_proxies: vec![],
             listen: String::new(),
             tls: None,
             places,

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,10 +49,6 @@ pub(super) struct Serve {
     /// server runs as. The owner then may use every master key. --dev implies it.
     #[arg(long)]
     one_administrator: bool,
-    /// A proxy in front, or a range of them: of a request that comes from there, its X-Forwarded-For says who asks, as
-    /// aws:SourceIp of policies. May be given again.
-    #[arg(long = "trusted-proxy", value_name = "RANGE")]
-    trusted_proxies: Vec<IpNet>,
     /// What to log: error, warn, info, debug, trace, or directives for parts of the program [default: info].
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG")]
     log: Option<log::Directives>,
@@ -81,7 +76,6 @@ impl Serve {
         if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
             config.tls = Some(TlsFiles { cert: std::path::absolute(cert)?, key: std::path::absolute(key)? });
         }
-        config.trusted_proxies.extend(self.trusted_proxies);
         log::start(&self.log.or(log).unwrap_or_default())?;
         // A path that this processor lacks is told now, and not by the first request.
         let path = strongroom_engine::CpuPath::chosen()?;
@@ -112,7 +106,6 @@ async fn serve(config: ServeConfig, administrators: Administrators) -> Result<()
         store.run_beside(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
     }
     let guard = Guard::new(crate::s3::service(store.clone()), store.clock.clone());
-    let guard = guard.trusting(config.trusted_proxies.clone());
     let guard = Forms::new(guard, store.clone());
     let readiness = Arc::new(StoreReadiness::new(store.clone(), config.places.blobs.clone()));
     tracing::info!(%address, tls = tls.is_some(), data = %config.places.data.display(), "serving");

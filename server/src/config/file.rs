@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use strongroom_hsm::{Alias, CacheLimits, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
@@ -49,8 +48,6 @@ pub struct ConfigFile {
     pub log: Option<Directives>,
     /// The certificate.
     pub tls: Option<TlsFiles>,
-    /// Proxies that say truly on whose behalf they ask.
-    pub trusted_proxies: Vec<IpNet>,
     /// Who administers.
     pub administrators: AdministratorsConfig,
     /// Where the master keys are.
@@ -72,8 +69,6 @@ struct Document {
     #[serde(default, rename = "key-cache")]
     key_cache: KeyCacheTable,
     tls: Option<TlsTable>,
-    #[serde(default, rename = "trusted-proxies")]
-    trusted_proxies: Vec<IpNet>,
     #[serde(default)]
     administrators: AdministratorsTable,
     #[serde(default)]
@@ -201,18 +196,7 @@ impl ConfigFile {
         }
         let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
         let new_buckets_take_sse_c = document.new_buckets_take_sse_c;
-        let trusted_proxies = document.trusted_proxies;
-        Ok(Self {
-            listen,
-            log,
-            tls,
-            trusted_proxies,
-            administrators,
-            masters,
-            places,
-            key_cache,
-            new_buckets_take_sse_c,
-        })
+        Ok(Self { listen, log, tls, administrators, masters, places, key_cache, new_buckets_take_sse_c })
     }
 }
 
@@ -312,7 +296,6 @@ mod tests {
 listen = "127.0.0.1:9100"
 log = "warn"
 new-buckets-take-sse-c = true
-trusted-proxies = ["10.0.0.0/24", "fd00::5/128"]
 
 [places]
 data = "/srv/strongroom"
@@ -358,7 +341,6 @@ passphrase-file = "/p"
     fn every_field_is_taken_and_paths_start_at_the_file() {
         let file = parsed(WHOLE).unwrap();
         assert_eq!(file.listen.as_deref(), Some("127.0.0.1:9100"));
-        assert_eq!(file.trusted_proxies, ["10.0.0.0/24".parse().unwrap(), "fd00::5/128".parse().unwrap()]);
         let mut places = Places::below(file.data().unwrap());
         file.place(&mut places);
         assert_eq!(places.keyring, Path::new("/etc/strongroom/ring/keyring.sqlite"));

@@ -6,7 +6,6 @@ mod file;
 
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use strongroom_hsm::ProviderSettings;
 
@@ -25,8 +24,6 @@ pub struct ServeConfig {
     pub listen: String,
     /// The certificate; nothing: plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Proxies that say truly on whose behalf they ask.
-    pub trusted_proxies: Vec<IpNet>,
     /// Where everything lies.
     pub places: Places,
     /// Where the master keys are.
