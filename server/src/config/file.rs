@@ -384,23 +384,24 @@ passphrase-file = "/p"
 
     #[test]
     fn what_is_unknown_is_refused_with_its_line_and_without_its_value() {
-        for (from, to, line) in [
-            ("listen =", "lisen =", "2"),
-            ("[places]", "[place]", "6"),
-            ("keyring =", "keyrings =", "8"),
-            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "9"),
-            ("entries = 0", "entries = \"secret-77\"", "12"),
-            ("offline-seconds", "offline-minutes", "13"),
-            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "21"),
-            ("workers = 3", "pin = \"secret-77\"", "27"),
-            ("label = \"store\"", "label = {a = {b = 1}}", "24"),
-            ("\"default\", \"team/a\"", "\"secret 77\"", "22"),
-            ("name = \"laptop\"", "name = \"hsm\"", "31"),
-            ("file = \"keys\"", "file = \"secret-77", "35"),
-            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "17"),
-            ("\"10.0.0.7\"", "\"secret-77\"", "5"),
-            ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
+        for (from, to) in [
+            ("listen =", "lisen ="),
+            ("[places]", "[place]"),
+            ("keyring =", "keyrings ="),
+            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\""),
+            ("entries = 0", "entries = \"secret-77\""),
+            ("offline-seconds", "offline-minutes"),
+            ("kind = \"pkcs11\"", "kind = \"secret-77\""),
+            ("workers = 3", "pin = \"secret-77\""),
+            ("label = \"store\"", "label = {a = {b = 1}}"),
+            ("\"default\", \"team/a\"", "\"secret 77\""),
+            ("[[masters]]\nname = \"laptop\"", "[[masters]]\nname = \"hsm\""),
+            ("file = \"keys\"", "file = \"secret-77"),
+            ("key = \"/k/key.pem\"", "keys = \"secret-77\""),
+            ("\"10.0.0.7\"", "\"secret-77\""),
+            ("log = \"warn\"", "log = \"=secret-77=\""),
         ] {
+            let line = WHOLE.split(from).next().unwrap().matches('\n').count() + 1;
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();
             assert!(error.starts_with(&format!("{line}: ")), "{to}: {error}");
             assert!(!error.contains("77"), "{error}");

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::date::amz_date_s;
+use super::form::OfForm;
 use super::signer::Signer;
 use super::target::Target;
 use crate::http::ConnectionFacts;
@@ -86,16 +87,18 @@ fn copy_source(source: &str) -> Vec<String> {
 }
 
 fn of_signature(facts: &mut Facts, parts: &Parts, target: &Target, signer: &Signer, now_ms: u64) {
-    let (auth_type, date) = match signer {
-        Signer::Anonymous => return,
-        Signer::Header { .. } => ("REST-HEADER", text(&parts.headers, "x-amz-date")),
-        Signer::Query { .. } => ("REST-QUERY-STRING", target.value("X-Amz-Date")),
+    let form = parts.extensions.get::<OfForm>();
+    let (auth_type, signed_s) = match (signer, form) {
+        (Signer::Anonymous, _) => return,
+        (_, Some(form)) => ("POST", form.signed_s),
+        (Signer::Header { .. }, None) => ("REST-HEADER", text(&parts.headers, "x-amz-date").and_then(amz_date_s)),
+        (Signer::Query { .. }, None) => ("REST-QUERY-STRING", target.value("X-Amz-Date").and_then(amz_date_s)),
     };
     facts.set("s3:authType", auth_type);
     facts.set("s3:signatureversion", "AWS4-HMAC-SHA256");
     // Of a signature whose clock runs ahead, nothing has passed.
-    if let Some(signed_ms) = date.and_then(amz_date_s).and_then(|seconds| u64::try_from(seconds).ok()) {
-        facts.set("s3:signatureAge", now_ms.saturating_sub(signed_ms.saturating_mul(1_000)).to_string());
+    if let Some(signed_s) = signed_s.and_then(|seconds| u64::try_from(seconds).ok()) {
+        facts.set("s3:signatureAge", now_ms.saturating_sub(signed_s.saturating_mul(1_000)).to_string());
     }
 }
 

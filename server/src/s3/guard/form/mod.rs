@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, REFERER, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use hyper::service::Service;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::{Body, S3ErrorCode};
 
+use super::date::amz_date_s;
 use super::entry::Logged;
 use super::refusal::Refusal;
 use super::target::{Level, Target};
@@ -120,18 +121,27 @@ async fn upload(
     let host = parts.headers.get(HOST).cloned();
     let host = host.or_else(|| HeaderValue::from_str(parts.uri.authority()?.as_str()).ok());
     headers.insert(HOST, host.ok_or_else(|| Refusal::invalid_argument("The request names no host."))?);
+    // What policies look at and no signature covers.
+    for name in [REFERER, USER_AGENT, HeaderName::from_static("x-forwarded-for")] {
+        for value in parts.headers.get_all(&name) {
+            headers.append(&name, value.clone());
+        }
+    }
     let wanted = Wanted::of(&form, &bucket, key, &headers);
     let target = sign::presigned(&path, &headers, signed.access_key, &secret, now_ms)?;
     *request.uri_mut() = target.parse().map_err(|_| Refusal::invalid_uri())?;
     *request.headers_mut() = headers;
     *request.extensions_mut() = parts.extensions.clone();
-    request.extensions_mut().insert(OfForm);
+    request.extensions_mut().insert(OfForm { signed_s: amz_date_s(signed.date) });
     Ok((request.map(|()| file::body(form.file, file_len)), wanted))
 }
 
 /// Marks a request that was made of a form: its length is known when its last byte has come.
 #[derive(Clone, Copy)]
-pub(super) struct OfForm;
+pub(super) struct OfForm {
+    /// When the form was signed, in seconds since 1970.
+    pub(super) signed_s: Option<i64>,
+}
 
 fn unknown_signer(error: OpError) -> Refusal {
     match error {

@@ -25,6 +25,8 @@ pub(super) const FIELDS: [&str; 4] = ["x-amz-algorithm", "x-amz-credential", "x-
 pub(super) struct Signed<'a> {
     pub(super) access_key: &'a str,
     pub(super) policy: &'a str,
+    /// When, as `yyyyMMdd'T'HHmmss'Z'`.
+    pub(super) date: &'a str,
     day: &'a str,
     signature: &'a str,
 }
@@ -57,7 +59,7 @@ impl<'a> Signed<'a> {
         if algorithm != ALGORITHM || region != REGION || date.len() != 16 || date.get(..8) != Some(day) {
             return Err(malformed());
         }
-        Ok(Self { access_key, policy, day, signature })
+        Ok(Self { access_key, policy, date, day, signature })
     }
 
     /// Refuses another signature than that of the access key whose secret this is, in constant time.
