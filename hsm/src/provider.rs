@@ -232,6 +232,17 @@ pub trait MasterKeys: Send + Sync {
     /// Unwraps under the master key that `wrapped` names; [`KeyError::Refused`] for any other context.
     async fn unwrap(&self, wrapped: &WrappedKey, context: &ContextDigest) -> Result<DataKey, KeyError>;
 
+    /// Unwraps, and wraps again under the current version of `alias`, which may be another provider's. Where one token
+    /// does both, the key does not leave its worker.
+    async fn rewrap(
+        &self,
+        alias: &Alias,
+        wrapped: &WrappedKey,
+        context: &ContextDigest,
+    ) -> Result<WrappedKey, KeyError> {
+        self.wrap(alias, &self.unwrap(wrapped, context).await?, context).await
+    }
+
     /// What was seen last; asks nobody and answers at once.
     async fn health(&self) -> Health;
 

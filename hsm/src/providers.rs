@@ -183,6 +183,19 @@ impl MasterKeys for Providers {
         self.of_id(&wrapped.master)?.unwrap(wrapped, context).await
     }
 
+    async fn rewrap(
+        &self,
+        alias: &Alias,
+        wrapped: &WrappedKey,
+        context: &ContextDigest,
+    ) -> Result<WrappedKey, KeyError> {
+        let (from, to) = (self.of_id(&wrapped.master)?, self.of_alias(alias)?);
+        if Arc::ptr_eq(from, to) {
+            return to.rewrap(alias, wrapped, context).await;
+        }
+        to.wrap(alias, &from.unwrap(wrapped, context).await?, context).await
+    }
+
     /// Ready if all are.
     async fn health(&self) -> Health {
         let mut reasons = Vec::new();

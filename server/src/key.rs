@@ -11,14 +11,14 @@ mod customer;
 mod fresh;
 mod named;
 mod open;
+mod wrap;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use strongroom_engine::{Context, ContextDigest, DataKey, KeyId, Kind};
-use strongroom_hsm::{Alias, CacheLimits, KeyCache, KeyError, MasterKeyAdmin, MasterKeyId, WrappedKey};
+use strongroom_hsm::{Alias, CacheLimits, KeyCache, MasterKeyAdmin, MasterKeyId};
 
 use crate::audit::{AuditLog, AuditedMasters, Subject, Who, on_behalf_of};
 use crate::catalog::BucketRow;
@@ -38,14 +38,6 @@ pub use named::NamedKey;
 
 /// Catalog keys remembered at most; beyond it all are forgotten and unwrapped again as they are needed.
 const REMEMBERED: usize = 4096;
-
-/// Wraps that this process sets aside at once under a master key; at most so many are counted and never made.
-const WRAPS_AT_ONCE: u64 = 1 << 20;
-
-/// A call that fails because another node changed a master key is tried so often again, with a rest between: a rotation
-/// has its new version on the token a moment before the keyring names it.
-const TRIES: usize = 6;
-const REST: Duration = Duration::from_millis(250);
 
 /// How keys are used, and what is told of it.
 #[derive(Clone, Debug, Default)]
@@ -181,52 +173,12 @@ impl Keys {
                 self.refresh().await?;
                 // Or its bucket key, or the master key of that.
                 self.bucket_keys.forget();
-                let wrapped = self.wrap_again(alias, key, &row, subject).await?;
+                let wrapped = self.wrap(alias, key, &row.context, (row.kind, row.id), subject).await?;
                 row.wrapped = Wrapped::ByMaster(wrapped);
                 Ok(self.keyring.keep(row).await?)
             }
             outcome => Ok(outcome?),
         }
-    }
-
-    /// Wraps the key of a row anew, under the current version of `alias`.
-    ///
-    /// # Errors
-    /// [`OpError::Unavailable`], [`OpError::KeyDisabled`].
-    pub async fn wrap_again(
-        &self,
-        alias: &Alias,
-        key: &DataKey,
-        row: &KeyRow,
-        subject: Subject<'_>,
-    ) -> Result<WrappedKey, OpError> {
-        self.wrap(alias, key, &row.context, (row.kind, row.id), subject).await
-    }
-
-    /// Wraps a key under the current version of `alias`, and counts the wrap before it is made.
-    async fn wrap(
-        &self,
-        alias: &Alias,
-        key: &DataKey,
-        context: &ContextDigest,
-        what: (Kind, KeyId),
-        subject: Subject<'_>,
-    ) -> Result<WrappedKey, OpError> {
-        for _ in 1..TRIES {
-            self.count_wrap(alias).await?;
-            match self.audited.wrap(alias, key, context, what, subject).await {
-                Err(KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. }) => {
-                    self.refresh().await?;
-                    tokio::time::sleep(REST).await;
-                }
-                Err(KeyError::Disabled { .. }) => {
-                    self.refresh().await?;
-                    break;
-                }
-                outcome => return Ok(outcome?),
-            }
-        }
-        Ok(self.audited.wrap(alias, key, context, what, subject).await?)
     }
 
     /// Tells the provider what the keyring knows of master keys.
@@ -236,18 +188,6 @@ impl Keys {
     pub async fn refresh(&self) -> Result<(), KeyringError> {
         let rows = self.keyring.master_keys().await?;
         self.masters.register(rows.into_iter().filter_map(crate::life::known).collect());
-        Ok(())
-    }
-
-    /// One wrap of those that were set aside in the keyring; more are set aside when none is left.
-    async fn count_wrap(&self, alias: &Alias) -> Result<(), KeyringError> {
-        let Some((id, _)) = self.masters.current(alias) else { return Ok(()) };
-        let take = |left: &mut u64| left.checked_sub(1).map(|fewer| *left = fewer).is_some();
-        if locked(&self.wraps_left).get_mut(&id).is_some_and(take) {
-            return Ok(());
-        }
-        self.keyring.take_wraps(id, WRAPS_AT_ONCE).await?;
-        *locked(&self.wraps_left).entry(id).or_default() += WRAPS_AT_ONCE - 1;
         Ok(())
     }
 

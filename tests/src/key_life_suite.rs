@@ -141,10 +141,14 @@ pub async fn every_wrapped_key_is_walked_over_and_counted(open: Open<'_>) {
     for number in [12, 10, 11] {
         keyring.keep(key_row(number, number as u8)).await.unwrap();
     }
-    let ids = |after, limit| keyring.ids(after, limit);
-    assert_eq!(ids(None, 3).await.unwrap(), [1, 10, 11].map(key_id));
-    assert_eq!(ids(Some(key_id(11)), 3).await.unwrap(), [key_id(12)]);
-    assert_eq!(ids(Some(key_id(12)), 3).await.unwrap(), [] as [KeyId; 0]);
+    let page = async |after, limit| {
+        let entries = keyring.page(after, limit).await.unwrap();
+        assert!(entries.iter().all(|entry| entry.row.as_ref().is_ok_and(|row| row.id == entry.id)));
+        entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, 3).await, [1, 10, 11].map(key_id));
+    assert_eq!(page(Some(key_id(11)), 3).await, [key_id(12)]);
+    assert_eq!(page(Some(key_id(12)), 3).await, [] as [KeyId; 0]);
     let mut tally = keyring.tally().await.unwrap();
     tally.sort_by_key(|one| one.count);
     let counted = |kind, count| Tally { parent: FIRST, kind, count };

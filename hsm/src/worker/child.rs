@@ -89,6 +89,10 @@ impl Worker {
                 let mut key = self.keys()?.unwrap(&wrapped, &context)?;
                 Ok(Reply::Unwrapped(DataKey::from_bytes(&mut key)))
             }
+            Request::Rewrap { master, wrapped, context } => {
+                let key = self.keys()?.unwrap(&wrapped, &context)?;
+                self.keys()?.wrap(&master, &key, &context).map(Reply::Wrapped)
+            }
             Request::Create { alias, version } => self.keys()?.create(alias, version).map(Reply::Created),
             Request::List => json(&self.keys()?.list()?),
             Request::Adopt(master) => self.keys()?.adopt(&master).map(Reply::Created),

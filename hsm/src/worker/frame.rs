@@ -45,6 +45,12 @@ pub(crate) enum Request {
         wrapped: WrappedKey,
         context: [u8; 32],
     },
+    /// Both, under another master key.
+    Rewrap {
+        master: MasterKeyId,
+        wrapped: WrappedKey,
+        context: [u8; 32],
+    },
     Create {
         alias: Alias,
         version: Version,
@@ -155,6 +161,12 @@ impl Request {
                 out.u32(plan.sessions);
                 out.u32(plan.milliseconds);
             }
+            Self::Rewrap { master, wrapped, context } => {
+                out.u8(14);
+                out.array(master.as_bytes());
+                out.bytes(&wrapped.encode());
+                out.array(context);
+            }
         }
         out.finish()
     }
@@ -192,6 +204,11 @@ impl Request {
                 sessions: input.u32()?,
                 milliseconds: input.u32()?,
             }),
+            14 => Self::Rewrap {
+                master: MasterKeyId::new(input.array()?),
+                wrapped: wrapped(&mut input)?,
+                context: input.array()?,
+            },
             _ => return Err(Malformed),
         };
         input.finish()?;

@@ -117,6 +117,21 @@ impl MasterKeys for Supervisor {
         }
     }
 
+    async fn rewrap(
+        &self,
+        alias: &Alias,
+        wrapped: &WrappedKey,
+        context: &ContextDigest,
+    ) -> Result<WrappedKey, KeyError> {
+        self.pool.may_unwrap(&wrapped.master)?;
+        let master = self.pool.to_wrap(alias)?;
+        let request = Request::Rewrap { master, wrapped: wrapped.clone(), context: *context.as_bytes() };
+        match self.call(request).await? {
+            Reply::Wrapped(wrapped) => Ok(wrapped),
+            _ => Err(nonsense()),
+        }
+    }
+
     async fn health(&self) -> Health {
         match self.pool.trouble() {
             None => Health::Ready,

@@ -57,14 +57,7 @@ impl AuditedMasters {
         event.alias = Some(alias.clone());
         let pending = self.log.begin(event).await?;
         let outcome = self.masters.wrap(alias, key, context).await;
-        let used = outcome.as_ref().ok().map(|wrapped| (wrapped.master, wrapped.rung));
-        // One that failed says which version would have been used.
-        let master = used.map(|(master, _)| master).or_else(|| Some(self.masters.current(alias)?.0));
-        pending.end(result(&outcome), |event| {
-            event.version = master.and_then(|id| self.masters.name_of(&id)).map(|(_, version)| version);
-            event.master_key = master;
-            event.rung = used.map(|(_, rung)| rung);
-        });
+        pending.end(result(&outcome), |event| self.tell_wrapped(event, alias, outcome.as_ref().ok()));
         outcome
     }
 
@@ -88,6 +81,40 @@ impl AuditedMasters {
             (event.alias, event.version) = self.masters.name_of(&wrapped.master).unzip();
         });
         outcome
+    }
+
+    /// [`MasterKeys::rewrap`], of the wrapped key `id`, which is a `kind`: two uses, two events.
+    ///
+    /// # Errors
+    /// The provider's; [`KeyError::Away`] if the audit log cannot be written.
+    pub async fn rewrap(
+        &self,
+        alias: &Alias,
+        wrapped: &WrappedKey,
+        context: &ContextDigest,
+        (kind, id): (Kind, KeyId),
+        subject: Subject<'_>,
+    ) -> Result<WrappedKey, KeyError> {
+        let mut unwrap = KeyUse::new(Operation::Unwrap, kind, id, subject);
+        unwrap.master_key = Some(wrapped.master);
+        unwrap.rung = Some(wrapped.rung);
+        let mut wrap = KeyUse::new(Operation::Wrap, kind, id, subject);
+        wrap.alias = Some(alias.clone());
+        let (unwrap, wrap) = (self.log.begin(unwrap).await?, self.log.begin(wrap).await?);
+        let outcome = self.masters.rewrap(alias, wrapped, context).await;
+        unwrap.end(result(&outcome), |event| {
+            (event.alias, event.version) = self.masters.name_of(&wrapped.master).unzip();
+        });
+        wrap.end(result(&outcome), |event| self.tell_wrapped(event, alias, outcome.as_ref().ok()));
+        outcome
+    }
+
+    /// Under which version a key was wrapped; of one that failed, under which it would have been.
+    fn tell_wrapped(&self, event: &mut KeyUse, alias: &Alias, wrapped: Option<&WrappedKey>) {
+        let master = wrapped.map(|wrapped| wrapped.master).or_else(|| Some(self.masters.current(alias)?.0));
+        event.version = master.and_then(|id| self.masters.name_of(&id)).map(|(_, version)| version);
+        event.master_key = master;
+        event.rung = wrapped.map(|wrapped| wrapped.rung);
     }
 
     /// Where the events go.

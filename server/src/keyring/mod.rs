@@ -124,6 +124,14 @@ pub struct AliasRow {
     pub rotation_days: Option<u32>,
 }
 
+/// One of all wrapped keys.
+pub struct Entry {
+    /// Its id.
+    pub id: KeyId,
+    /// [`KeyringError::Damaged`] if only its id can be read.
+    pub row: Result<KeyRow, KeyringError>,
+}
+
 /// How many wrapped keys of one kind lie under one master key, those under its bucket keys included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tally {
@@ -254,11 +262,11 @@ pub trait KeyringAdmin: Keyring {
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
     async fn tally(&self) -> Result<Vec<Tally>, KeyringError>;
 
-    /// Ids of all wrapped keys, after `after`, in order, at most `limit`.
+    /// All wrapped keys after `after`, in the order of their ids, at most `limit`.
     ///
     /// # Errors
-    /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
-    async fn ids(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<KeyId>, KeyringError>;
+    /// [`KeyringError::Unavailable`]; [`KeyringError::Damaged`] if an id is none.
+    async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<Entry>, KeyringError>;
 
     /// Puts `new` where `old` still stands; false if it does not, which includes a key that was erased.
     ///

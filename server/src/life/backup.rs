@@ -11,7 +11,7 @@ use strongroom_engine::{KeyId, Kind};
 use super::{LifeError, PAGE};
 use crate::catalog::{Catalog, Condemnation};
 use crate::error::OpError;
-use crate::keyring::{Keyring as _, KeyringAdmin as _, SqliteKeyring};
+use crate::keyring::{Entry, Keyring as _, KeyringAdmin as _, SqliteKeyring};
 use crate::store::Store;
 
 /// Writes a copy of the keyring to a file that does not exist yet.
@@ -66,16 +66,16 @@ async fn without_erased(copy: &SqliteKeyring, catalog: &dyn Catalog) -> Result<R
     }
     let (mut restored, mut after) = (Restored { kept: 0, erased_again: 0 }, None);
     loop {
-        let ids = copy.ids(after, PAGE).await?;
+        let page = copy.page(after, PAGE).await?;
+        let ids: Vec<KeyId> = page.iter().map(|entry| entry.id).collect();
         let Some(last) = ids.last().copied() else { break };
         after = Some(last);
         let named = catalog.named(ids.iter().copied().map(Condemnation::Key).collect()).await?;
-        let destroyed = catalog.destroyed(ids.clone()).await?;
+        let destroyed = catalog.destroyed(ids).await?;
         let mut erased = Vec::new();
-        for id in ids {
+        for Entry { id, row } in page {
             // The catalog names neither the store key nor bucket keys.
-            let kind = copy.row(id).await?.map(|row| row.kind);
-            let stays = matches!(kind, Some(Kind::StoreKey | Kind::BucketKey))
+            let stays = matches!(row?.kind, Kind::StoreKey | Kind::BucketKey)
                 || (named.contains(&Condemnation::Key(id)) && !destroyed.contains(&id));
             if stays { restored.kept += 1 } else { erased.push(id) }
         }

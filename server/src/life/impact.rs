@@ -7,7 +7,7 @@ use strongroom_engine::{KeyId, Kind};
 
 use super::{LifeError, MasterKeyName, OnProgress, Progress, Walk, total};
 use crate::catalog::{BucketRow, ListQuery, Listed, UploadMarker};
-use crate::keyring::Wrapped;
+use crate::keyring::{Entry, Wrapped};
 use crate::store::Store;
 
 /// Objects that are named; beyond, they are only counted.
@@ -90,14 +90,14 @@ impl Under {
         let (total, mut done) = (total(store).await?, 0);
         let mut walk = Walk::new(store);
         loop {
-            let ids = walk.next().await?;
-            if ids.is_empty() {
+            let page = walk.next().await?;
+            if page.is_empty() {
                 under.data.extend(below.iter().filter(|(_, above)| bucket_keys.contains(above)).map(|(id, _)| *id));
                 return Ok(under);
             }
-            done += ids.len() as u64;
-            for id in ids {
-                let Some(row) = store.keyring.row(id).await? else { continue };
+            done += page.len() as u64;
+            for Entry { id, row } in page {
+                let row = row?;
                 match &row.wrapped {
                     Wrapped::ByBucketKey { bucket_key, .. } => below.push((id, *bucket_key)),
                     Wrapped::ByCustomerKey { .. } => {}

@@ -20,7 +20,7 @@ use strongroom_engine::KeyId;
 use strongroom_hsm::{Alias, KeyError, KnownKey, MasterKeyId, Version};
 
 use crate::error::{KeyringError, OpError};
-use crate::keyring::{KeyRow, MasterKeyRow, MasterKeyState};
+use crate::keyring::{Entry, KeyRow, MasterKeyRow, MasterKeyState};
 use crate::store::Store;
 
 pub use backup::{Restored, back_up, restore};
@@ -199,20 +199,20 @@ impl<'a> Walk<'a> {
         Self { store, after: None }
     }
 
-    /// Id by id; ends with the first failure.
-    fn stream(self) -> impl Stream<Item = Result<KeyId, KeyringError>> {
+    /// One by one; ends with the first failure.
+    fn stream(self) -> impl Stream<Item = Result<Entry, KeyringError>> {
         let pages = stream::try_unfold(self, async |mut walk| {
-            let ids = walk.next().await?;
-            Ok::<_, KeyringError>((!ids.is_empty()).then_some((stream::iter(ids.into_iter().map(Ok)), walk)))
+            let page = walk.next().await?;
+            Ok::<_, KeyringError>((!page.is_empty()).then_some((stream::iter(page.into_iter().map(Ok)), walk)))
         });
         pages.try_flatten()
     }
 
-    /// The next ids; none at the end.
-    async fn next(&mut self) -> Result<Vec<KeyId>, KeyringError> {
-        let ids = self.store.keyring.ids(self.after, PAGE).await?;
-        self.after = ids.last().copied().or(self.after);
-        Ok(ids)
+    /// The next page; an empty one at the end.
+    async fn next(&mut self) -> Result<Vec<Entry>, KeyringError> {
+        let page = self.store.keyring.page(self.after, PAGE).await?;
+        self.after = page.last().map(|entry| entry.id).or(self.after);
+        Ok(page)
     }
 }
 

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use strongroom_engine::KeyId;
-use strongroom_hsm::{Alias, KeyError, MasterKeyId, WrappedKey};
+use strongroom_hsm::{Alias, MasterKeyId, WrappedKey};
 use tokio::sync::Mutex;
 use tokio::time::Interval;
 
 use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
 use crate::audit::Subject;
 use crate::error::{KeyringError, OpError};
-use crate::keyring::{KeyRow, MasterKeyState, Wrapped};
+use crate::keyring::{Entry, KeyRow, MasterKeyState, Wrapped};
 use crate::store::Store;
 
 /// Keys that are with the HSM at a time: enough that each worker gets its frames a few at once, and few enough that a
@@ -87,7 +86,7 @@ pub async fn rewrap(
     let job = Job { store, alias, current, old, pace };
     let total = total(store).await?;
     let mut sum = Rewrapped::default();
-    let wrapped = Walk::new(store).stream().map(|id| job.wrap(id)).buffer_unordered(WRAPS_AT_ONCE);
+    let wrapped = Walk::new(store).stream().map(|entry| job.wrap(entry)).buffer_unordered(WRAPS_AT_ONCE);
     let mut outcomes = pin!(wrapped.map(|step| job.commit(step)).buffer_unordered(COMMITS_AT_ONCE));
     while let Some(outcome) = outcomes.next().await {
         sum.add(outcome?);
@@ -128,34 +127,25 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Has the key wrapped anew, where it is to be moved.
-    async fn wrap(&self, id: Result<KeyId, KeyringError>) -> Result<Step, LifeError> {
-        let id = id?;
-        let row = match self.store.keyring.row(id).await {
-            Ok(Some(row)) => row,
-            Ok(None) => return Ok(Step::Over(Outcome::Skipped)),
-            Err(KeyringError::Damaged(why)) => return Ok(Step::Over(Outcome::Failed(format!("key {id}: {why}")))),
-            Err(error) => return Err(error.into()),
+    async fn wrap(&self, entry: Result<Entry, KeyringError>) -> Result<Step, LifeError> {
+        let Entry { id, row } = entry?;
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => return Ok(Step::Over(Outcome::Failed(format!("key {id}: {error}")))),
         };
         // A data key under a bucket key stays where it is: the bucket key moves.
-        let Wrapped::ByMaster(old) = &row.wrapped else { return Ok(Step::Over(Outcome::Skipped)) };
+        let Wrapped::ByMaster(old) = row.wrapped.clone() else { return Ok(Step::Over(Outcome::Skipped)) };
         if old.master == self.current || !self.old.contains(&old.master) {
             return Ok(Step::Over(Outcome::Skipped));
         }
-        let old = old.clone();
-        match self.wrapped_anew(&row).await {
-            Ok(new) => Ok(Step::Replace(row, old, new)),
-            Err(error) => failed(&row, error).map(Step::Over),
-        }
-    }
-
-    async fn wrapped_anew(&self, row: &KeyRow) -> Result<WrappedKey, LifeError> {
         if let Some(pace) = &self.pace {
             pace.lock().await.tick().await;
         }
         // The keyring knows no names.
-        let subject = Subject::default();
-        let key = self.store.keys.unwrap(row, subject).await?;
-        Ok(self.store.keys.wrap_again(self.alias, &key, row, subject).await?)
+        match self.store.keys.rewrap(self.alias, &row, &old, Subject::default()).await {
+            Ok(new) => Ok(Step::Replace(row, old, new)),
+            Err(error) => failed(&row, error.into()).map(Step::Over),
+        }
     }
 
     /// Puts the new bytes where the old ones still stand.
@@ -175,8 +165,7 @@ impl Job<'_> {
 /// One key that cannot be moved is counted. What would keep every other from being moved, too, ends the run.
 fn failed(row: &KeyRow, error: LifeError) -> Result<Outcome, LifeError> {
     match error {
-        LifeError::Key(KeyError::Away { .. })
-        | LifeError::Store(OpError::Unavailable(_))
+        LifeError::Store(OpError::Unavailable(_))
         | LifeError::Keyring(KeyringError::Unavailable(_) | KeyringError::OutcomeUnknown(_)) => Err(error),
         error => Ok(Outcome::Failed(format!("{} key {}: {error}", kind_name(row), row.id))),
     }

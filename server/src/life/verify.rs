@@ -2,13 +2,11 @@
 
 use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
-use strongroom_engine::KeyId;
 use strongroom_hsm::KeyError;
 
 use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
 use crate::audit::Subject;
-use crate::error::KeyringError;
-use crate::keyring::Wrapped;
+use crate::keyring::{Entry, Wrapped};
 use crate::store::Store;
 
 /// Unwraps under way at a time.
@@ -52,20 +50,18 @@ pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgre
     let (total, mut found, mut number) = (total(store).await?, Verified::default(), 0_u32);
     let mut walk = Walk::new(store);
     loop {
-        let ids = walk.next().await?;
-        if ids.is_empty() {
+        let page = walk.next().await?;
+        if page.is_empty() {
             return Ok(found);
         }
-        let wanted: Vec<KeyId> = ids
-            .iter()
-            .copied()
-            .filter(|_| {
-                number = (number + 1) % step;
-                step == 1 || number == 1
-            })
-            .collect();
-        found.skipped += (ids.len() - wanted.len()) as u64;
-        let mut outcomes = stream::iter(wanted).map(|id| one(store, id)).buffer_unordered(AT_ONCE);
+        let page_len = page.len();
+        let is_wanted = |_: &Entry| {
+            number = (number + 1) % step;
+            step == 1 || number == 1
+        };
+        let wanted: Vec<Entry> = page.into_iter().filter(is_wanted).collect();
+        found.skipped += (page_len - wanted.len()) as u64;
+        let mut outcomes = stream::iter(wanted).map(|entry| one(store, entry)).buffer_unordered(AT_ONCE);
         while let Some(outcome) = outcomes.next().await {
             match outcome? {
                 Outcome::Readable => found.readable += 1,
@@ -84,24 +80,30 @@ enum Outcome {
     Unreadable(Unreadable),
 }
 
-async fn one(store: &Store, id: KeyId) -> Result<Outcome, LifeError> {
+async fn one(store: &Store, Entry { id, row }: Entry) -> Result<Outcome, LifeError> {
     let unreadable = |kind: &str, why: String| {
         Outcome::Unreadable(Unreadable { key_id: id.to_string(), kind: kind.to_owned(), why })
     };
-    let row = match store.keyring.row(id).await {
-        Ok(Some(row)) => row,
-        // Erased since its id was read.
-        Ok(None) => return Ok(Outcome::Skipped),
-        Err(KeyringError::Damaged(why)) => return Ok(unreadable("unknown", why)),
-        Err(error) => return Err(error.into()),
+    let mut row = match row {
+        Ok(row) => row,
+        Err(error) => return Ok(unreadable("unknown", error.to_string())),
     };
-    // Only its customer can.
-    if matches!(row.wrapped, Wrapped::ByCustomerKey { .. }) {
-        return Ok(Outcome::Skipped);
-    }
-    match store.keys.unwrap(&row, Subject::default()).await {
-        Ok(_) => Ok(Outcome::Readable),
-        Err(error @ KeyError::Away { .. }) => Err(error.into()),
-        Err(error) => Ok(unreadable(kind_name(&row), error.to_string())),
+    loop {
+        // Only its customer can.
+        if matches!(row.wrapped, Wrapped::ByCustomerKey { .. }) {
+            return Ok(Outcome::Skipped);
+        }
+        let why = match store.keys.unwrap(&row, Subject::default()).await {
+            Ok(_) => return Ok(Outcome::Readable),
+            Err(error @ KeyError::Away { .. }) => return Err(error.into()),
+            Err(error) => error.to_string(),
+        };
+        match store.keyring.row(id).await? {
+            // Erased since the page was read.
+            None => return Ok(Outcome::Skipped),
+            // Moved since, and what wrapped it may be gone.
+            Some(now) if now != row => row = now,
+            Some(_) => return Ok(unreadable(kind_name(&row), why)),
+        }
     }
 }

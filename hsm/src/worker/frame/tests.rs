@@ -39,6 +39,7 @@ fn requests() -> Vec<Request> {
         Request::Probe,
         Request::Wrap { master: MasterKeyId::new([3; 16]), context: [4; 32], key: DataKey::from_bytes(&mut [6; 32]) },
         Request::Unwrap { wrapped: wrapped_sample(), context: [4; 32] },
+        Request::Rewrap { master: MasterKeyId::new([4; 16]), wrapped: wrapped_sample(), context: [4; 32] },
         Request::Create { alias: alias.clone(), version: Version(8) },
         Request::List,
         Request::Adopt(MasterKeyId::new([3; 16])),

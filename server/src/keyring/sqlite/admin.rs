@@ -4,14 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use strongroom_engine::KeyId;
 use strongroom_hsm::{MasterKeyId, WrappedKey};
 
-use super::rows::{alias_row, change, count, field, integer, rows, state_numbers, tally, wrapped_bytes};
+use super::rows::{
+    KEY_COLUMNS, alias_row, change, count, field, integer, key_row, rows, state_numbers, tally, wrapped_bytes,
+};
 use super::{SqliteKeyring, check_parent, insert_master_key};
 use crate::error::KeyringError;
-use crate::keyring::{AliasRow, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally, Wrapped};
+use crate::keyring::{AliasRow, Entry, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally, Wrapped};
 
 #[async_trait]
 impl KeyringAdmin for SqliteKeyring {
@@ -56,16 +58,13 @@ impl KeyringAdmin for SqliteKeyring {
         self.database.read(move |connection| rows(connection, sql, [], tally)).await
     }
 
-    async fn ids(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<KeyId>, KeyringError> {
-        let sql = "SELECT id FROM wrapped_key WHERE id > ?1 ORDER BY id LIMIT ?2";
+    async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<Entry>, KeyringError> {
+        let sql = format!("SELECT {KEY_COLUMNS} FROM wrapped_key WHERE id > ?1 ORDER BY id LIMIT ?2");
         // Every id is behind the empty one.
         let after = after.map_or(Vec::new(), |id| id.as_bytes().to_vec());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.database
-            .read(move |connection| {
-                rows(connection, sql, params![after, limit], |row| Ok(KeyId::from_bytes(field(row, 0)?)))
-            })
-            .await
+        let entry = |row: &Row<'_>| Ok(Entry { id: KeyId::from_bytes(field(row, 0)?), row: key_row(row) });
+        self.database.read(move |connection| rows(connection, &sql, params![after, limit], entry)).await
     }
 
     async fn replace(&self, id: KeyId, old: WrappedKey, new: WrappedKey) -> Result<bool, KeyringError> {
