@@ -173,9 +173,9 @@ mod tests {
             places.admin_socket = socket.into();
         }
         let config = ServeConfig {
-            trusted_proxies: vec![],
             listen: String::new(),
             tls: None,
+            trusted_proxies: Vec::new(),
             places,
             masters: MastersConfig::NotTold,
             use_of_keys: KeyUseConfig::default(),

@@ -9,6 +9,7 @@ mod certificate;
 mod facts;
 mod health;
 mod patient;
+mod proxy;
 mod tls;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use patient::Patient;
 pub use certificate::{TlsError, TlsFiles};
 pub use facts::{ConnectionFacts, TlsVersion};
 pub use health::{Readiness, Trouble};
+pub use proxy::{InvalidProxy, Proxy};
 pub use tls::Tls;
 
 /// Bounds on what peers may hold. The default is for production.
@@ -70,12 +72,21 @@ const HTTP2_STREAMS_MAX: u32 = 128;
 /// How far an HTTP/2 client may send ahead on one stream: enough for 10 Gbit/s at a millisecond.
 const HTTP2_WINDOW: u32 = 1 << 20;
 
-/// Serves `s3` on `listener` until `stop` ends, then lets what is in flight finish. With `tls`, nobody is served without.
+/// How clients come.
+#[derive(Clone, Default)]
+pub struct Ways {
+    /// With it, nobody is served without TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// Whose word on their clients is believed.
+    pub proxies: Arc<[Proxy]>,
+}
+
+/// Serves `s3` on `listener` until `stop` ends, then lets what is in flight finish.
 ///
 /// Gives whether all of it did; what did not within [`Limits::finish`] was cut off.
 pub async fn serve<S>(
     listener: TcpListener,
-    tls: Option<Arc<Tls>>,
+    ways: Ways,
     s3: S,
     readiness: Arc<dyn Readiness>,
     limits: Limits,
@@ -96,9 +107,10 @@ where
             () = &mut stop => break,
             Some((stream, peer, place)) = accept(&listener, &places) => {
                 let facts = ConnectionFacts::plain(peer);
-                let front = Front { s3: s3.clone(), readiness: Arc::clone(&readiness), facts };
+                let proxies = Arc::clone(&ways.proxies);
+                let front = Front { s3: s3.clone(), readiness: Arc::clone(&readiness), proxies, facts };
                 let host = Host { limits: limits.clone(), watcher: graceful.watcher() };
-                let (tls, stopping) = (tls.clone(), stopping.clone());
+                let (tls, stopping) = (ways.tls.clone(), stopping.clone());
                 connections.spawn(async move {
                     attend(stream, tls, stopping, front, host).await;
                     drop(place);
@@ -199,6 +211,7 @@ where
 struct Front<S> {
     s3: S,
     readiness: Arc<dyn Readiness>,
+    proxies: Arc<[Proxy]>,
     facts: ConnectionFacts,
 }
 
@@ -217,7 +230,8 @@ where
             let (readiness, method, path) = (Arc::clone(&self.readiness), request.method().clone(), path.to_owned());
             return Box::pin(async move { Ok(health::answer(&*readiness, &method, &path).await) });
         }
-        request.extensions_mut().insert(self.facts);
+        let facts = proxy::seen_through(&self.proxies, self.facts, request.headers());
+        request.extensions_mut().insert(facts);
         Box::pin(self.s3.call(request))
     }
 }

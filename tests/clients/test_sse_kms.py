@@ -9,6 +9,7 @@ from disk import keyring, rows
 from modes import ALIAS, OTHER_ALIAS, make_aliases
 from painted import painted
 from refusal import absent, body, refused
+from server import poll
 from test_keys import keys, run
 from wire import exchange, sign
 
@@ -244,3 +245,22 @@ def test_the_aws_cli_names_a_key(server, s3, bucket, tmp_path):
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", ALIAS)
     server.aws("s3", "cp", f"s3://{bucket}/k", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == DATA
+
+
+def test_while_the_hsm_is_away_nothing_is_stored_and_it_is_a_503(filled):
+    s3 = filled.s3()
+    assert body(s3, "bbb", "default") == DATA, "the keys of the bucket are at hand"
+    token = filled.data / "token"
+    away = token.rename(filled.data.parent / "token-away")
+    try:
+        poll("the HSM is missed", lambda: filled.trouble())
+        for mode in ("aws:kms", "aws:kms:dsse"):
+            with refused("ServiceUnavailable", status=503):
+                s3.put_object(Bucket="bbb", Key="new", Body=DATA, ServerSideEncryption=mode, SSEKMSKeyId=ALIAS)
+            with refused("ServiceUnavailable", status=503):
+                s3.create_multipart_upload(Bucket="bbb", Key="new", ServerSideEncryption=mode, SSEKMSKeyId=ALIAS)
+    finally:
+        away.rename(token)
+    poll("the HSM is back", lambda: filled.trouble() is None)
+    assert absent(s3, "bbb", "new")
+    check_all_read(filled)

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,7 +17,7 @@ use super::store_args::StoreArgs;
 use crate::admin::AdminSocket;
 use crate::administrators::Administrators;
 use crate::config::{MastersConfig, ServeConfig};
-use crate::http::{self, Limits, Tls, TlsFiles};
+use crate::http::{self, Limits, Proxy, Tls, TlsFiles, Ways};
 use crate::log;
 use crate::readiness::StoreReadiness;
 use crate::s3::guard::{Forms, Guard};
@@ -46,14 +45,14 @@ pub(super) struct Serve {
     /// The certificate's private key: PEM, readable by its owner only.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Address or network of a proxy before this server, whose X-Forwarded-For and X-Forwarded-Proto are believed; may be
+    /// given several times. From anybody else they mean nothing.
+    #[arg(long, value_name = "ADDR")]
+    trusted_proxy: Vec<Proxy>,
     /// Let one person administer both keys and data; where nobody is named in the configuration, the user that the
     /// server runs as. The owner then may use every master key. --dev implies it.
     #[arg(long)]
     one_administrator: bool,
-    /// A proxy in front, or a range of them: of a request that comes from there, its X-Forwarded-For says who asks, as
-    /// aws:SourceIp of policies. May be given again.
-    #[arg(long = "trusted-proxy", value_name = "RANGE")]
-    trusted_proxies: Vec<IpNet>,
     /// What to log: error, warn, info, debug, trace, or directives for parts of the program [default: info].
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG")]
     log: Option<log::Directives>,
@@ -76,12 +75,14 @@ impl Serve {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        if !self.trusted_proxy.is_empty() {
+            config.trusted_proxies = self.trusted_proxy;
+        }
         config.administrators.one_administrator |= self.one_administrator;
         self.use_of_keys.apply(&mut config.use_of_keys)?;
         if let (Some(cert), Some(key)) = (self.tls_cert, self.tls_key) {
             config.tls = Some(TlsFiles { cert: std::path::absolute(cert)?, key: std::path::absolute(key)? });
         }
-        config.trusted_proxies.extend(self.trusted_proxies);
         log::start(&self.log.or(log).unwrap_or_default())?;
         // A path that this processor lacks is told now, and not by the first request.
         let path = strongroom_engine::CpuPath::chosen()?;
@@ -112,14 +113,14 @@ async fn serve(config: ServeConfig, administrators: Administrators) -> Result<()
         store.run_beside(Arc::clone(tls).follow(signal(SignalKind::hangup())?));
     }
     let guard = Guard::new(crate::s3::service(store.clone()), store.clock.clone());
-    let guard = guard.trusting(config.trusted_proxies.clone());
     let guard = Forms::new(guard, store.clone());
     let readiness = Arc::new(StoreReadiness::new(store.clone(), config.places.blobs.clone()));
     tracing::info!(%address, tls = tls.is_some(), data = %config.places.data.display(), "serving");
     if matches!(config.masters, MastersConfig::Dev) {
         show_how_to_use(address, tls.is_some(), &credentials.path());
     }
-    if !http::serve(listener, tls, guard, readiness, Limits::default(), stop).await {
+    let ways = Ways { tls, proxies: config.trusted_proxies.into() };
+    if !http::serve(listener, ways, guard, readiness, Limits::default(), stop).await {
         tracing::warn!("requests that had not finished were cut off");
     }
     store.close().await;

@@ -22,7 +22,7 @@ const LISTEN: &str = "127.0.0.1:9000";
 /// Where the keys are.
 #[derive(Args)]
 pub(super) struct StoreArgs {
-    /// Configuration file (TOML): places, listen, new-buckets-take-sse-c, tls, trusted-proxies, log, key-cache, masters; see docs/hsm.md. Options given here come before it.
+    /// Configuration file (TOML): places, listen, new-buckets-take-sse-c, tls, log, key-cache, masters; see docs/hsm.md. Options given here come before it.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Make and use a SoftHSM token of our own: for development, not for secrets.

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use strongroom_hsm::{Alias, CacheLimits, ProviderKind, ProviderSettings};
 use toml::{Spanned, Value};
 
 use super::{AdministratorsConfig, LocalUser, Places};
-use crate::http::TlsFiles;
+use crate::http::{Proxy, TlsFiles};
 use crate::key::KeyUseConfig;
 use crate::log::Directives;
 
@@ -49,8 +48,8 @@ pub struct ConfigFile {
     pub log: Option<Directives>,
     /// The certificate.
     pub tls: Option<TlsFiles>,
-    /// Proxies that say truly on whose behalf they ask.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Proxies whose word on their clients is believed.
+    pub trusted_proxies: Vec<Proxy>,
     /// Who administers.
     pub administrators: AdministratorsConfig,
     /// Where the master keys are.
@@ -73,7 +72,7 @@ struct Document {
     key_cache: KeyCacheTable,
     tls: Option<TlsTable>,
     #[serde(default, rename = "trusted-proxies")]
-    trusted_proxies: Vec<IpNet>,
+    trusted_proxies: Vec<Proxy>,
     #[serde(default)]
     administrators: AdministratorsTable,
     #[serde(default)]
@@ -200,8 +199,7 @@ impl ConfigFile {
             masters.push(settings);
         }
         let (listen, log, key_cache) = (document.listen, log.transpose()?, document.key_cache);
-        let new_buckets_take_sse_c = document.new_buckets_take_sse_c;
-        let trusted_proxies = document.trusted_proxies;
+        let Document { new_buckets_take_sse_c, trusted_proxies, .. } = document;
         Ok(Self {
             listen,
             log,
@@ -312,8 +310,7 @@ mod tests {
 listen = "127.0.0.1:9100"
 log = "warn"
 new-buckets-take-sse-c = true
-trusted-proxies = ["10.0.0.0/24", "fd00::5/128"]
-
+trusted-proxies = ["10.0.0.7", "10.1.0.0/16"]
 [places]
 data = "/srv/strongroom"
 keyring = "ring/keyring.sqlite"
@@ -358,7 +355,6 @@ passphrase-file = "/p"
     fn every_field_is_taken_and_paths_start_at_the_file() {
         let file = parsed(WHOLE).unwrap();
         assert_eq!(file.listen.as_deref(), Some("127.0.0.1:9100"));
-        assert_eq!(file.trusted_proxies, ["10.0.0.0/24".parse().unwrap(), "fd00::5/128".parse().unwrap()]);
         let mut places = Places::below(file.data().unwrap());
         file.place(&mut places);
         assert_eq!(places.keyring, Path::new("/etc/strongroom/ring/keyring.sqlite"));
@@ -368,6 +364,7 @@ passphrase-file = "/p"
         assert_eq!(audit_log.as_deref(), Some(Path::new("/etc/strongroom/audit.jsonl")));
         let told = CacheLimits { entries_max: 0, offline_lifetime: Duration::from_secs(86_400), ..Default::default() };
         assert_eq!(cache, told);
+        assert_eq!(file.trusted_proxies, ["10.0.0.7", "10.1.0.0/16"].map(|text| text.parse().unwrap()));
         let tls = file.tls.as_ref().unwrap();
         assert_eq!(tls.cert, Path::new("/etc/strongroom/cert.pem"));
         assert_eq!(tls.key, Path::new("/k/key.pem"));
@@ -387,22 +384,24 @@ passphrase-file = "/p"
 
     #[test]
     fn what_is_unknown_is_refused_with_its_line_and_without_its_value() {
-        for (from, to, line) in [
-            ("listen =", "lisen =", "2"),
-            ("[places]", "[place]", "7"),
-            ("keyring =", "keyrings =", "9"),
-            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\"", "10"),
-            ("entries = 0", "entries = \"secret-77\"", "13"),
-            ("offline-seconds", "offline-minutes", "14"),
-            ("kind = \"pkcs11\"", "kind = \"secret-77\"", "22"),
-            ("workers = 3", "pin = \"secret-77\"", "28"),
-            ("label = \"store\"", "label = {a = {b = 1}}", "25"),
-            ("\"default\", \"team/a\"", "\"secret 77\"", "23"),
-            ("name = \"laptop\"", "name = \"hsm\"", "32"),
-            ("file = \"keys\"", "file = \"secret-77", "36"),
-            ("key = \"/k/key.pem\"", "keys = \"secret-77\"", "18"),
-            ("log = \"warn\"", "log = \"=secret-77=\"", "3"),
+        for (from, to) in [
+            ("listen =", "lisen ="),
+            ("[places]", "[place]"),
+            ("keyring =", "keyrings ="),
+            ("audit-log = \"audit.jsonl\"", "audit = \"secret-77\""),
+            ("entries = 0", "entries = \"secret-77\""),
+            ("offline-seconds", "offline-minutes"),
+            ("kind = \"pkcs11\"", "kind = \"secret-77\""),
+            ("workers = 3", "pin = \"secret-77\""),
+            ("label = \"store\"", "label = {a = {b = 1}}"),
+            ("\"default\", \"team/a\"", "\"secret 77\""),
+            ("[[masters]]\nname = \"laptop\"", "[[masters]]\nname = \"hsm\""),
+            ("file = \"keys\"", "file = \"secret-77"),
+            ("key = \"/k/key.pem\"", "keys = \"secret-77\""),
+            ("\"10.0.0.7\"", "\"secret-77\""),
+            ("log = \"warn\"", "log = \"=secret-77=\""),
         ] {
+            let line = WHOLE.split(from).next().unwrap().matches('\n').count() + 1;
             let error = parsed(&WHOLE.replacen(from, to, 1)).unwrap_err();
             assert!(error.starts_with(&format!("{line}: ")), "{to}: {error}");
             assert!(!error.contains("77"), "{error}");

@@ -6,11 +6,10 @@ mod file;
 
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use strongroom_hsm::ProviderSettings;
 
-use crate::http::TlsFiles;
+use crate::http::{Proxy, TlsFiles};
 use crate::key::KeyUseConfig;
 
 pub use file::{ConfigError, ConfigFile};
@@ -25,8 +24,8 @@ pub struct ServeConfig {
     pub listen: String,
     /// The certificate; nothing: plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Proxies that say truly on whose behalf they ask.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Proxies whose word on their clients is believed.
+    pub trusted_proxies: Vec<Proxy>,
     /// Where everything lies.
     pub places: Places,
     /// Where the master keys are.

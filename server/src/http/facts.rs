@@ -1,13 +1,14 @@
 //! What a connection says of the requests that come on it: whence, and whether by TLS. Every request carries it.
 //!
-//! It is read off the socket and the handshake, never off a header: what a client writes decides nothing here.
+//! It is read off the socket and the handshake, and off a header only where a trusted proxy wrote it (see `proxy`): what
+//! a client writes decides nothing here.
 
 use std::net::{IpAddr, SocketAddr};
 
 /// An extension of every request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionFacts {
-    /// The other end. One that IPv6 only carries is IPv4.
+    /// The client. An address that IPv6 only carries is IPv4.
     pub peer: IpAddr,
     /// The version of TLS; `None` over plain HTTP.
     pub tls: Option<TlsVersion>,
@@ -20,6 +21,8 @@ pub enum TlsVersion {
     Tls12,
     /// RFC 8446.
     Tls13,
+    /// Whichever the client speaks to a trusted proxy.
+    OfProxy,
 }
 
 impl ConnectionFacts {
@@ -35,11 +38,12 @@ impl ConnectionFacts {
 }
 
 impl TlsVersion {
-    /// As `s3:TlsVersion` counts: 1.2, 1.3.
-    pub fn number(self) -> &'static str {
+    /// As `s3:TlsVersion` counts: 1.2, 1.3; `None` where only a proxy knows.
+    pub fn number(self) -> Option<&'static str> {
         match self {
-            Self::Tls12 => "1.2",
-            Self::Tls13 => "1.3",
+            Self::Tls12 => Some("1.2"),
+            Self::Tls13 => Some("1.3"),
+            Self::OfProxy => None,
         }
     }
 }

@@ -52,17 +52,17 @@ struct Running {
 }
 
 async fn start(limits: Limits) -> Running {
-    start_with(None, limits).await
+    start_with(Ways::default(), limits).await
 }
 
-async fn start_with(tls: Option<Arc<Tls>>, limits: Limits) -> Running {
+async fn start_with(ways: Ways, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let gate = Arc::new(tokio::sync::Notify::new());
     let told = Arc::new(Told(Mutex::default()));
     let (stop, stopped) = oneshot::channel();
     let (service, readiness) = (Slow(Arc::clone(&gate)), Arc::clone(&told));
-    let served = tokio::spawn(serve(listener, tls, service, readiness, limits, async { drop(stopped.await) }));
+    let served = tokio::spawn(serve(listener, ways, service, readiness, limits, async { drop(stopped.await) }));
     Running { address, gate, told, stop, served }
 }
 
@@ -176,7 +176,7 @@ async fn start_tls(limits: Limits) -> Running {
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let resolver = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
     let tls = Tls::of(builder.with_no_client_auth().with_cert_resolver(resolver));
-    start_with(Some(Arc::new(tls)), limits).await
+    start_with(Ways { tls: Some(Arc::new(tls)), ..Ways::default() }, limits).await
 }
 
 #[tokio::test]

@@ -2,14 +2,11 @@
 //!
 //! A fact is used only once the signature was found right. `s3:` keys come from what is signed: the query, and the
 //! `x-amz-*` headers, which the guard lets through only if they are signed. `aws:` keys come from the connection and
-//! the clock, never from a header, but for the two that are documented to, and for the address where a proxy is trusted.
-
-use std::net::IpAddr;
+//! the clock, never from a header, but for the two that are documented to.
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, REFERER, USER_AGENT};
 use http::request::Parts;
-use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -43,7 +40,7 @@ const HEADERS: [&str; 14] = [
 const PARAMETERS: [&str; 4] = ["delimiter", "max-keys", "prefix", "versionId"];
 
 /// The facts of a request. Who asks is not among them yet.
-pub(super) fn of(parts: &Parts, target: &Target, signer: &Signer, proxies: &[IpNet], now_ms: u64) -> Facts {
+pub(super) fn of(parts: &Parts, target: &Target, signer: &Signer, now_ms: u64) -> Facts {
     let mut facts = Facts::default();
     for name in HEADERS {
         set(&mut facts, &format!("s3:{name}"), text(&parts.headers, name));
@@ -61,7 +58,7 @@ pub(super) fn of(parts: &Parts, target: &Target, signer: &Signer, proxies: &[IpN
         facts.set_all("s3:x-amz-copy-source", copy_source(source));
     }
     of_signature(&mut facts, parts, target, signer, now_ms);
-    of_connection(&mut facts, parts, proxies);
+    of_connection(&mut facts, parts);
     of_moment(&mut facts, now_ms);
     for key in ["s3:ResourceAccount", "aws:ResourceAccount"] {
         facts.set(key, ACCOUNT);
@@ -105,25 +102,11 @@ fn of_signature(facts: &mut Facts, parts: &Parts, target: &Target, signer: &Sign
     }
 }
 
-fn of_connection(facts: &mut Facts, parts: &Parts, proxies: &[IpNet]) {
+fn of_connection(facts: &mut Facts, parts: &Parts) {
     let Some(connection) = parts.extensions.get::<ConnectionFacts>() else { return };
-    facts.set("aws:SourceIp", source(connection.peer, &parts.headers, proxies).to_string());
+    facts.set("aws:SourceIp", connection.peer.to_string());
     facts.set("aws:SecureTransport", connection.tls.is_some().to_string());
-    set(facts, "s3:TlsVersion", connection.tls.map(crate::http::TlsVersion::number));
-}
-
-/// Who asks: the other end, or, where that is a trusted proxy, whom it names last; and so on from there.
-fn source(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
-    let lists = headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default());
-    let named: Vec<&str> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
-    let mut source = peer;
-    for address in named.into_iter().rev() {
-        let is_trusted = proxies.iter().any(|proxy| proxy.contains(&source));
-        // What is no address names nobody, and what stands before it was said by who knows whom.
-        let (true, Ok(address)) = (is_trusted, address.parse::<IpAddr>()) else { break };
-        source = address.to_canonical();
-    }
-    source
+    set(facts, "s3:TlsVersion", connection.tls.and_then(crate::http::TlsVersion::number));
 }
 
 fn of_moment(facts: &mut Facts, now_ms: u64) {
@@ -144,7 +127,7 @@ mod tests {
     fn facts(request: http::request::Builder, signer: &Signer) -> Facts {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let target = Target::parse(&parts.uri).unwrap();
-        of(&parts, &target, signer, &[], 1_767_225_600_500)
+        of(&parts, &target, signer, 1_767_225_600_500)
     }
 
     #[test]
@@ -156,28 +139,6 @@ mod tests {
         let facts = facts(request, &Signer::Anonymous);
         for key in ["aws:SourceIp", "aws:SecureTransport", "aws:username", "aws:userid", "aws:PrincipalArn"] {
             assert!(facts.values(&key.to_lowercase()).is_empty(), "{key}");
-        }
-    }
-
-    #[test]
-    fn a_trusted_proxy_says_who_asks_and_nobody_else_does() {
-        let proxies = ["10.0.0.0/24".parse().unwrap(), "fd00::5/128".parse().unwrap()];
-        for (peer, forwarded, expected) in [
-            ("203.0.113.9", vec!["192.0.2.1"], "203.0.113.9"),
-            ("10.0.0.7", vec![], "10.0.0.7"),
-            ("10.0.0.7", vec!["192.0.2.1"], "192.0.2.1"),
-            ("10.0.0.7", vec!["192.0.2.1, 198.51.100.2"], "198.51.100.2"),
-            ("10.0.0.7", vec!["192.0.2.1", "198.51.100.2, fd00::5"], "198.51.100.2"),
-            ("10.0.0.7", vec!["192.0.2.1,::ffff:10.0.0.8"], "192.0.2.1"),
-            ("10.0.0.7", vec!["192.0.2.1, nonsense"], "10.0.0.7"),
-            ("10.0.0.7", vec!["10.0.0.9"], "10.0.0.9"),
-        ] {
-            let mut headers = HeaderMap::new();
-            for list in &forwarded {
-                headers.append("x-forwarded-for", list.parse().unwrap());
-            }
-            let found = source(peer.parse().unwrap(), &headers, &proxies);
-            assert_eq!(found.to_string(), expected, "{peer} {forwarded:?}");
         }
     }
 

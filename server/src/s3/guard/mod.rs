@@ -28,7 +28,6 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Body;
 use hyper::service::Service;
-use ipnet::IpNet;
 use s3s::S3ErrorCode;
 
 use crate::audit::{Who, on_behalf_of};
@@ -52,18 +51,12 @@ const HEAD_LEN_MAX: usize = 16 << 10;
 pub struct Guard<S> {
     inner: S,
     clock: Arc<dyn Clock>,
-    trusted_proxies: Arc<[IpNet]>,
 }
 
 impl<S> Guard<S> {
     /// Guards `inner`; `clock` tells how old a signature is.
     pub fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, clock, trusted_proxies: Arc::default() }
-    }
-
-    /// The same, behind proxies that are believed on whose behalf they ask.
-    pub fn trusting(self, proxies: Vec<IpNet>) -> Self {
-        Self { trusted_proxies: proxies.into(), ..self }
+        Self { inner, clock }
     }
 
     /// Checks the head of a request and completes it for the library.
@@ -95,7 +88,7 @@ impl<S> Guard<S> {
             parts.headers.insert("x-amz-trailer", HeaderValue::from_static(""));
         }
         entry::mark_sensitive(&mut parts.headers);
-        let facts = facts::of(parts, &target, &signer, &self.trusted_proxies, self.clock.now_ms());
+        let facts = facts::of(parts, &target, &signer, self.clock.now_ms());
         parts.extensions.insert(facts);
         Ok(signer)
     }
