@@ -24,6 +24,7 @@ from keys import unwrapped
 from painted import painted
 from refusal import body, refused
 from server import REGION, REPOSITORY, Server
+from test_forms import content, exact, post, signed
 from wire import exchange, presign, sign
 
 PART = painted(5 << 20)
@@ -685,3 +686,20 @@ def test_a_configuration_that_was_altered_is_not_one_without_a_policy(own_server
         for call in (s3.list_objects_v2, s3.get_bucket_policy, s3.delete_bucket_policy):
             with refused("InternalError", status=500):
                 call(Bucket="bbb")
+
+
+# Forms
+
+
+def test_a_form_is_known_as_one_and_by_the_headers_that_came_with_it(server, s3, bucket):
+    form = content(signed(server, {"key": "k"}, exact(bucket, {"key": "k"})))
+    for condition, headers, status in (
+        ({"StringEquals": {"s3:authType": "POST"}}, {}, 403),
+        ({"StringNotEquals": {"s3:authType": "POST"}}, {}, 204),
+        ({"StringNotLike": {"aws:Referer": "http://a.example/*"}}, {}, 403),
+        ({"StringNotLike": {"aws:Referer": "http://a.example/*"}}, {"Referer": "http://a.example/x"}, 204),
+        ({"NumericGreaterThan": {"s3:signatureAge": "600000"}}, {}, 204),
+        ({"NumericLessThan": {"s3:signatureAge": "600000"}}, {}, 403),
+    ):
+        put_policy(s3, bucket, deny("s3:PutObject", arn(bucket, "*"), condition))
+        assert post(server, bucket, form, **headers).status == status, condition
