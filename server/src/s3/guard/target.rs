@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn a_sub_resource_that_the_library_does_not_route_never_falls_through_to_the_object_or_bucket() {
         for (method, target) in [
-            (Method::PUT, "/bucket/k?encryption"),
+            (Method::GET, "/bucket/k?encryption"),
+            (Method::DELETE, "/bucket/k?encryption"),
             (Method::PUT, "/bucket/k?annotation=a"),
             (Method::DELETE, "/bucket/k?annotation=a"),
             (Method::PUT, "/bucket/k?renameObject"),
@@ -280,6 +281,7 @@ mod tests {
             (Method::GET, "/?x-id=ListBuckets"),
             (Method::GET, "/bucket?list-type=2&prefix=&delimiter=%2F"),
             (Method::PUT, "/bucket?encryption="),
+            (Method::PUT, "/bucket/k?encryption&versionId=null"),
             (Method::POST, "/bucket?delete"),
             (Method::GET, "/bucket?analytics&id=1"),
             (Method::POST, "/bucket/k?uploads"),
