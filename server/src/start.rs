@@ -6,6 +6,7 @@
 //! nor keyring nor catalog, neither database where the other is there and the first start was complete.
 
 mod masters;
+mod presence;
 mod serials;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -25,6 +26,7 @@ use crate::error::{BlobError, CatalogError, KeyringError, OpError};
 use crate::keyring::{Keyring, MasterKeyRow, SqliteKeyring};
 use crate::store::{Store, StoreParts};
 use masters::{Found, Masters};
+use presence::Presence;
 use serials::Serials;
 
 pub(crate) use masters::{NOT_TOLD, worker_command};
@@ -90,6 +92,7 @@ pub struct Opened {
     pub store: Arc<Store>,
     /// Where its owner finds the first access key.
     pub credentials: CredentialsFile,
+    _presence: Presence,
     _lock: File,
 }
 
@@ -130,12 +133,11 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         Serials::remember(&places.keyring, &master.alias, parts.masters.serial_of(&master.alias))?;
         Store::found(&parts, master).await?;
     }
-    // Another process cannot have the databases open if they lie in the folder that is locked.
-    let alone = [&places.catalog, &places.keyring, &places.blobs].iter().all(|path| path.starts_with(&places.data));
-    let store = Store::open(parts, config.use_of_keys.cache, alone).await?;
+    let (presence, ended) = Presence::enter(&places.catalog, parts.catalog.as_ref()).await?;
+    let store = Store::open(parts, config.use_of_keys.cache, ended).await?;
     store.run_beside(serials::keep(Arc::downgrade(&store), places.keyring.clone()));
     add_pending_key(&store, &credentials).await?;
-    Ok(Opened { store, credentials, _lock: lock })
+    Ok(Opened { store, credentials, _presence: presence, _lock: lock })
 }
 
 /// The master keys of the store that the settings name, for a command that needs nothing else of it: a server may have

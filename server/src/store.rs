@@ -115,12 +115,13 @@ impl Store {
         Ok(identity)
     }
 
-    /// Opens a store, its session, and what runs beside the requests. `cache` bounds the data keys that are held. `alone` says that no other process can have it
-    /// open. The HSM may be away: requests that need it are refused until it is back.
+    /// Opens a store, its session, and what runs beside the requests. `cache` bounds the data keys that are held; `ended`
+    /// are sessions whose processes are known to have ended. The HSM may be away: requests that need it are refused until
+    /// it is back.
     ///
     /// # Errors
     /// [`OpError::Damaged`] if catalog and keyring are not one store's; [`OpError::Unavailable`].
-    pub async fn open(parts: StoreParts, cache: CacheLimits, alone: bool) -> Result<Arc<Self>, OpError> {
+    pub async fn open(parts: StoreParts, cache: CacheLimits, ended: Vec<SessionId>) -> Result<Arc<Self>, OpError> {
         let StoreParts { catalog, keyring, blobs, masters, force_token, audit, clock, .. } = parts;
         let (new_buckets_take_sse_c, owner_uses_keys) = (parts.new_buckets_take_sse_c, parts.owner_uses_keys);
         let identity = keyring.identity().await?.ok_or_else(|| OpError::damaged("the keyring belongs to no store"))?;
@@ -161,7 +162,7 @@ impl Store {
             beside,
         };
         let store = Arc::new(store);
-        store.run_beside(jobs::sweep::run(Arc::downgrade(&store), alone));
+        store.run_beside(jobs::sweep::run(Arc::downgrade(&store), ended));
         store.run_beside(jobs::rotate::run(Arc::downgrade(&store)));
         store.run_beside(jobs::forget::run(Arc::downgrade(&store)));
         Ok(store)

@@ -1,9 +1,9 @@
 //! The sweeper: removes what dead sessions made and no row names.
 //!
 //! It first closes a session, so that its process can commit nothing any more, and only then looks at what it left.
-//! Age alone cannot tell an orphan from a slow upload, so no date is looked at: a session is dead when this process
-//! holds the store alone, or when its beat stood still for a whole lease of our monotonic clock. What bears the id of
-//! a session that the catalog does not know (after a restore) is reported and never removed.
+//! Age alone cannot tell an orphan from a slow upload, so no date is looked at: a session is dead when its process was
+//! known to have ended at our start, or when its beat stood still for a whole lease of our monotonic clock. What bears
+//! the id of a session that the catalog does not know (after a restore) is reported and never removed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -26,8 +26,8 @@ const BUCKET_KEY_AGE_MS: u64 = 60 * 60 * 1_000;
 const PAGE: usize = 1000;
 
 /// Sweeps until the task is aborted.
-pub async fn run(store: std::sync::Weak<Store>, alone: bool) {
-    let mut sweeper = Sweeper::new(alone);
+pub async fn run(store: std::sync::Weak<Store>, ended: Vec<SessionId>) {
+    let mut sweeper = Sweeper::new(ended);
     if let Some(store) = store.upgrade() {
         sweeper.report_unknown(&store).await;
     }
@@ -43,14 +43,14 @@ pub async fn run(store: std::sync::Weak<Store>, alone: bool) {
 
 /// What the sweeper remembers between rounds.
 pub struct Sweeper {
-    alone: bool,
+    ended: Vec<SessionId>,
     seen: HashMap<SessionId, (u64, Instant)>,
 }
 
 impl Sweeper {
-    /// A sweeper; `alone` where no other process can have the store open.
-    pub fn new(alone: bool) -> Self {
-        Self { alone, seen: HashMap::new() }
+    /// A sweeper; `ended` are sessions whose processes are known to have ended.
+    pub fn new(ended: Vec<SessionId>) -> Self {
+        Self { ended, seen: HashMap::new() }
     }
 
     /// Works off the condemned list, closes dead sessions and removes what closed ones left.
@@ -81,7 +81,7 @@ impl Sweeper {
     }
 
     fn is_dead(&mut self, session: SessionRow) -> bool {
-        if self.alone {
+        if self.ended.contains(&session.id) {
             return true;
         }
         let (beat, since) = self.seen.entry(session.id).or_insert((session.beat, Instant::now()));
