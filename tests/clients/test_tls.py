@@ -74,6 +74,7 @@ def test_tls_1_2_and_1_3_are_spoken(tls_server, version):
         assert connection.version() == version.name.replace("_", ".")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
 def test_tls_1_1_is_refused(tls_server):
     made = context(tls_server)
     made.set_ciphers("ALL:@SECLEVEL=0")

@@ -122,7 +122,7 @@ async fn upload(
     let host = host.or_else(|| HeaderValue::from_str(parts.uri.authority()?.as_str()).ok());
     headers.insert(HOST, host.ok_or_else(|| Refusal::invalid_argument("The request names no host."))?);
     // What policies look at and no signature covers.
-    for name in [REFERER, USER_AGENT, HeaderName::from_static("x-forwarded-for")] {
+    for name in [REFERER, USER_AGENT] {
         for value in parts.headers.get_all(&name) {
             headers.append(&name, value.clone());
         }
