@@ -21,11 +21,20 @@ HERE = Path(__file__).parent
 STREAM, DATA_KEY = 1, 2
 
 
-def context_sha256(kind: int, store: bytes, bucket: bytes, key: bytes, write_id: bytes, part: int = 0) -> bytes:
-    """DESIGN.md's canonical bytes, digested; no encryption context is in use yet."""
-    fields = [store, bucket, key, write_id, part.to_bytes(4, "big"), b"\0"]
+def context_sha256(
+    kind: int,
+    store: bytes,
+    bucket: bytes,
+    key: bytes,
+    write_id: bytes,
+    part: int = 0,
+    layer: int = 0,
+    encryption_context: bytes = b"",
+) -> bytes:
+    """The canonical bytes of docs/format.md, digested."""
+    fields = [store, bucket, key, write_id, part.to_bytes(4, "big"), bytes([layer])]
     if kind == DATA_KEY:
-        fields.append(b"")
+        fields.append(encryption_context)
     return hashlib.sha256(bytes([kind]) + b"".join(len(f).to_bytes(4, "big") + f for f in fields)).digest()
 
 
@@ -40,8 +49,9 @@ class Place:
     wrapped: bytes
     kept_context: bytes
 
-    def context(self, kind: int, part: int = 0) -> bytes:
-        return context_sha256(kind, self.store, self.bucket, self.key, self.write_id, part)
+    def context(self, kind: int, part: int = 0, layer: int = 0, encryption_context: bytes = b"") -> bytes:
+        named = (self.store, self.bucket, self.key, self.write_id)
+        return context_sha256(kind, *named, part, layer, encryption_context)
 
 
 def place_of(server: Server, key: str) -> Place:

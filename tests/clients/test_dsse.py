@@ -1,8 +1,13 @@
 """DSSE-KMS: two layers, two data keys, and neither alone opens anything."""
 
+import dataclasses
+import subprocess
+import sys
+
 import pytest
 
 from disk import HEADER_LEN, MAGIC, blobs, database, keyring, rows, catalog
+from keys import DATA_KEY, OPENER, STREAM, place_of, unwrapped
 from modes import ALIAS, DSSE, make_aliases, said, expected
 from painted import painted
 from refusal import body, refused
@@ -35,6 +40,25 @@ def test_an_object_has_two_data_keys_each_wrapped_by_itself_for_its_own_layer(fi
     sealed = blob.read_bytes()
     assert sealed[:4] == MAGIC and sealed[16:32] == version["second_key"], "the outer layer's header names its key"
     assert MAGIC not in sealed[HEADER_LEN:], "the inner layer is not to be seen"
+
+
+def test_two_keys_and_the_format_alone_open_it_layer_by_layer(filled, tmp_path):
+    place = place_of(filled, "k")
+    found = {bytes(row["id"]): row for row in data_keys(filled)}
+    (version,) = rows(catalog(filled), "SELECT data_key, second_key FROM version")
+    (sealed,) = blobs(filled)
+    for layer, which in ((1, "second_key"), (0, "data_key")):
+        kept = found[version[which]]
+        assert kept["context"] == place.context(DATA_KEY, layer=layer)
+        own = dataclasses.replace(place, wrapped=kept["wrapped"], kept_context=kept["context"])
+        (key,) = unwrapped(filled, [(own.wrapped, own.kept_context)])
+        opened = tmp_path / which
+        wanted = place.context(STREAM, layer=layer).hex()
+        command = [sys.executable, OPENER, sealed, "--out", opened, "--context-sha256", wanted]
+        done = subprocess.run([str(word) for word in command], input=key, capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        sealed = opened
+    assert sealed.read_bytes() == DATA
 
 
 @pytest.mark.parametrize("which", ["data_key", "second_key"])

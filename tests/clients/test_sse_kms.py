@@ -6,6 +6,7 @@ import json
 import pytest
 
 from disk import keyring, rows
+from keys import DATA_KEY, place_of
 from modes import ALIAS, OTHER_ALIAS, make_aliases
 from painted import painted
 from refusal import absent, body, refused
@@ -113,6 +114,13 @@ def test_an_encryption_context_is_answered_by_writes_and_bound_to_the_key(s3, bu
     again = s3.put_object(Bucket=bucket, Key="e", Body=DATA, SSEKMSEncryptionContext=encoded({}), **KMS)
     assert "SSEKMSEncryptionContext" not in again
     assert body(s3, bucket, "e") == DATA
+
+
+def test_the_encryption_context_is_part_of_what_the_data_key_is_wrapped_for(filled):
+    place = place_of(filled, "plain")
+    assert place.kept_context == place.context(DATA_KEY, encryption_context=b'{"a":"b"}')
+    without = place_of(filled, "default")
+    assert without.kept_context == without.context(DATA_KEY)
 
 
 @pytest.mark.parametrize("context", ["", "!", "e30", encoded([]), encoded({"a": 1}), base64.b64encode(b"\xff").decode()])
