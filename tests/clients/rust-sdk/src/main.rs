@@ -51,13 +51,13 @@ async fn run(words: &[&str]) -> Result<(), BoxError> {
         _ => return Err(USAGE.into()),
     };
     match done {
+        Ok(()) => Ok(()),
+        Err(Failure::Broken(broken)) => Err(broken),
         Err(Failure::Refused { code, status }) => {
-            steps.say("refused", [("Code", code.into()), ("Status", status.into())])
+            steps.say("refused", [("Code", code.into()), ("Status", status.into())]);
+            Ok(())
         }
-        Err(Failure::Broken(broken)) => return Err(broken),
-        Ok(()) => {}
     }
-    Ok(())
 }
 
 /// Tries once, so that every answer is the first one.
@@ -209,7 +209,7 @@ impl Steps<'_> {
         let context = ("SSEKMSEncryptionContext", started.ssekms_encryption_context().into());
         self.say("create", encryption_of!(started).into_iter().chain(customer_key_of!(started)).chain([context]));
 
-        let upload_id = started.upload_id().unwrap_or_default();
+        let upload_id = started.upload_id().ok_or_else(|| BoxError::from("a new upload's answer has no id"))?;
         let mut parts = Vec::new();
         for (number, file) in (1..).zip(files) {
             parts.push(self.part(key, upload_id, number, file).await?);
