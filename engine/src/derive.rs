@@ -15,20 +15,21 @@ use crate::{
     segment::SegmentKeys,
 };
 
-/// The keys of one sealed stream (one salt, one context, one data key), on their way into a cipher.
+/// The keys of one sealed stream (one salt, one context, one data key), on their way into a cipher. All zero until they
+/// are derived where they stay: a move would leave a copy behind.
+#[derive(Default)]
 pub(crate) struct StreamKeys(Zeroizing<[[u8; 32]; 4]>);
 
 impl StreamKeys {
-    /// The keys, and the commitment that only this data key and this context give.
+    /// Derives the keys; and the commitment that only this data key and this context give.
     pub(crate) fn derive(
+        &mut self,
         key: &DataKey,
         prefix: &[u8; PREFIX_LEN],
         context: &ContextDigest,
-    ) -> Result<(Self, Commitment), CipherFailed> {
-        let mut keys = Self(Zeroizing::new([[0; 32]; 4]));
-        expand(key, &[b"strongroom/1", prefix, context.as_bytes()], keys.0.as_flattened_mut())?;
-        let commitment = Commitment::from_bytes(keys.0[3]);
-        Ok((keys, commitment))
+    ) -> Result<Commitment, CipherFailed> {
+        expand(key, &[b"strongroom/1", prefix, context.as_bytes()], self.0.as_flattened_mut())?;
+        Ok(Commitment::from_bytes(self.0[3]))
     }
 
     pub(crate) fn segment_keys(&self) -> SegmentKeys<'_> {

@@ -51,7 +51,8 @@ impl Opener {
     /// As for [`Self::new`].
     pub fn on_path(path: CpuPath, key: &DataKey, header: &[u8], context: &ContextDigest) -> Result<Self, OpenError> {
         let header = Header::parse(header)?;
-        let (derived, commitment) = StreamKeys::derive(key, header.prefix(), context)?;
+        let mut derived = StreamKeys::default();
+        let commitment = derived.derive(key, header.prefix(), context)?;
         if !commitment.matches(&header.commitment()) {
             return Err(OpenError::Refused);
         }

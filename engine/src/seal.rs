@@ -68,7 +68,8 @@ impl Sealer {
         unbound: Unbound,
         context: &ContextDigest,
     ) -> Result<Self, SealError> {
-        let (derived, commitment) = StreamKeys::derive(key, unbound.prefix(), context)?;
+        let mut derived = StreamKeys::default();
+        let commitment = derived.derive(key, unbound.prefix(), context)?;
         let keys = Arc::new(SealKeys::new(path, &derived.segment_keys())?);
         Ok(Self { header: unbound.bind(commitment), keys, next_index: 0, ended: false })
     }

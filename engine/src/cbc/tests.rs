@@ -138,7 +138,8 @@ fn unbound(bits: u8) -> Unbound {
 /// A sealed stream as docs/format.md says it, with the `cbc` crate and AWS-LC, one segment after another.
 fn sealed_by_the_letter(bits: u8, plain: &[u8]) -> Vec<u8> {
     let unbound = unbound(bits);
-    let (derived, commitment) = StreamKeys::derive(&key(), unbound.prefix(), &context()).unwrap();
+    let mut derived = StreamKeys::default();
+    let commitment = derived.derive(&key(), unbound.prefix(), &context()).unwrap();
     let (keys, count) = (derived.segment_keys(), plain.len().div_ceil(1 << bits).max(1));
     let mut sealed = unbound.bind(commitment).as_bytes().to_vec();
     for index in 0..count {
