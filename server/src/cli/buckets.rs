@@ -5,9 +5,8 @@ use std::io::Write as _;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Failure;
-use super::key_use_args::AuditArgs;
-use super::store_args::StoreArgs;
-use crate::admin::{Admin, Command};
+use super::admin_args::AdminArgs;
+use crate::admin::Command;
 use crate::log;
 
 /// Show and set what an administrator of data decides for a bucket.
@@ -19,9 +18,7 @@ pub(super) struct Buckets {
     #[command(subcommand)]
     action: Action,
     #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
-    audit: AuditArgs,
+    admin: AdminArgs,
 }
 
 #[derive(Subcommand)]
@@ -56,9 +53,7 @@ impl Buckets {
         let Action::Encryption { bucket, wanted } = self.action;
         let command = Command::SetBucketPlaintext { bucket, plaintext: matches!(wanted, Wanted::None) };
         let done = runtime.block_on(async {
-            let mut config = self.store.config_beside_server()?;
-            self.audit.apply(&mut config.use_of_keys)?;
-            let admin = Admin::reach(&config).await?;
+            let admin = self.admin.reach().await?;
             Ok::<_, Failure>(admin.perform(command, &|_| {}).await?)
         })?;
         // Whoever closed standard output does not want to read it.

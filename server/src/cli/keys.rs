@@ -9,10 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use strongroom_hsm::Alias;
 
-use super::key_use_args::AuditArgs;
-use super::store_args::StoreArgs;
+use super::admin_args::AdminArgs;
 use super::{Failure, keys_report};
-use crate::admin::{Admin, Command};
+use crate::admin::Command;
 use crate::catalog::SqliteCatalog;
 use crate::life::{self, MasterKeyName, Progress, RewrapOptions, VerifyOptions};
 use crate::{log, start};
@@ -30,9 +29,7 @@ pub(super) struct Keys {
     #[arg(long, global = true)]
     json: bool,
     #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
-    audit: AuditArgs,
+    admin: AdminArgs,
 }
 
 #[derive(Subcommand)]
@@ -135,9 +132,8 @@ impl Keys {
     }
 
     async fn perform(&self) -> Result<Value, Failure> {
-        let mut config = self.store.config_beside_server()?;
-        self.audit.apply(&mut config.use_of_keys)?;
         if let Action::Restore { file } = &self.action {
+            let config = self.admin.config()?;
             let _alone = start::lock(&config.places.data)?;
             let catalog = SqliteCatalog::open(&config.places.catalog)?;
             let restored = life::restore(&std::path::absolute(file)?, &config.places.keyring, &catalog).await?;
@@ -154,7 +150,7 @@ impl Keys {
             bar.set_length(now.total);
             bar.set_position(now.done);
         };
-        let done = Admin::reach(&config).await?.perform(command, &on_progress).await;
+        let done = self.admin.reach().await?.perform(command, &on_progress).await;
         bar.finish_and_clear();
         Ok(done?)
     }

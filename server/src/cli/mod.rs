@@ -1,6 +1,7 @@
 //! The command line: one file per command. A failure is one line on standard error, and an exit code: 2 for a command
 //! that was not understood, 130 for one that a signal ended, 1 for one that did not work.
 
+mod admin_args;
 mod buckets;
 mod file_job;
 mod hsm;

@@ -9,10 +9,9 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::key_use_args::AuditArgs;
-use super::store_args::StoreArgs;
+use super::admin_args::AdminArgs;
 use super::{Failure, users_report};
-use crate::admin::{Admin, Command, UserCommand};
+use crate::admin::{Command, UserCommand};
 use crate::credentials::AccessKey;
 use crate::log;
 use crate::users::Name;
@@ -30,9 +29,7 @@ pub(super) struct Users {
     #[arg(long, global = true)]
     json: bool,
     #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
-    audit: AuditArgs,
+    admin: AdminArgs,
 }
 
 #[derive(Subcommand)]
@@ -131,10 +128,7 @@ impl Users {
     }
 
     async fn perform(&self, command: UserCommand) -> Result<Value, Failure> {
-        let mut config = self.store.config_beside_server()?;
-        self.audit.apply(&mut config.use_of_keys)?;
-        let admin = Admin::reach(&config).await?;
-        Ok(admin.perform(Command::Users(command), &|_| {}).await?)
+        Ok(self.admin.reach().await?.perform(Command::Users(command), &|_| {}).await?)
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn copy(store: &Arc<Store>, who: &Authority, request: CopyRequest) -> 
         ));
     }
     // Before the source is read: a copy has its rights on both ends, or is none.
-    let writer = naming_key(store, &who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
+    let writer = naming_key(store, who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
     OpenBucket::open_for_object(store, &writer, &request.bucket, Action::PutObject, &request.key).await?;
     let read = GetRequest {
         bucket: request.source_bucket,

@@ -77,9 +77,9 @@ pub(super) async fn allow_decrypt(store: &Store, who: &Authority, encryption: &E
 ///
 /// # Errors
 /// The keyring's.
-pub(super) async fn naming_key(store: &Store, who: &Authority, asked: &Asked) -> Result<Authority, OpError> {
-    let (Some(AskedMode::SseKms(key)) | Some(AskedMode::DsseKms(key))) = &asked.mode else { return Ok(who.clone()) };
-    let Some(key_id) = &key.key_id else { return Ok(who.clone()) };
+pub(super) async fn naming_key(store: &Store, who: Authority, asked: &Asked) -> Result<Authority, OpError> {
+    let (Some(AskedMode::SseKms(key)) | Some(AskedMode::DsseKms(key))) = &asked.mode else { return Ok(who) };
+    let Some(key_id) = &key.key_id else { return Ok(who) };
     let mut names = store.keys.named(Some(key_id.clone())).await?.arns();
     if !names.contains(key_id) {
         names.insert(0, key_id.clone());

@@ -47,7 +47,7 @@ pub struct CreateRequest {
 /// [`OpError::NoSuchBucket`]; [`OpError::Unavailable`] while the HSM is away.
 pub async fn create(store: &Store, who: &Authority, request: CreateRequest) -> Result<(WriteId, Encryption), OpError> {
     check_key(&request.key)?;
-    let who = naming_key(store, &who.knowing(CREATES_OBJECT, "false"), &request.encryption).await?;
+    let who = naming_key(store, who.knowing(CREATES_OBJECT, "false"), &request.encryption).await?;
     let bucket = OpenBucket::open_for_object(store, &who, &request.bucket, Action::PutObject, &request.key).await?;
     let Chosen { encryption, customer } = choose(store, &who, &bucket, request.encryption).await?;
     let created_ms = store.clock.now_ms();

@@ -69,7 +69,7 @@ pub async fn put(
     accept: Accept,
 ) -> Result<Written, OpError> {
     check_key(&request.key)?;
-    let who = naming_key(store, &who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
+    let who = naming_key(store, who.knowing(CREATES_OBJECT, "true"), &request.encryption).await?;
     let bucket = OpenBucket::open_for_object(store, &who, &request.bucket, Action::PutObject, &request.key).await?;
     bucket.allow_to_match(store, &who, &request.conditions, &request.key)?;
     if !request.conditions.is_empty() {

@@ -1,7 +1,8 @@
 //! A blob in, plaintext out: any range, a batch at a time, each verified before a byte of it is released.
 //!
-//! A second layer is opened like a blob whose bytes come out of the layer around it. Header, commitment, length and the last segment are checked when the blob is opened, so before a status line is
-//! sent; damage found later ends the stream with an error.
+//! A second layer is opened like a blob whose bytes come out of the layer around it. Header, commitment, length and the
+//! last segment are checked when the blob is opened, so before a status line is sent; damage found later ends the stream
+//! with an error.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::action::{Action, KeyAction};
-use super::language::{ACCOUNT, Decision, Facts, Policy, Principal, Request, decide};
+use super::language::{Decision, Facts, Policy, Principal, Request, decide};
+use crate::arn::ACCOUNT;
 use crate::error::OpError;
 use crate::users::Caller;
 

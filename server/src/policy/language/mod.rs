@@ -20,7 +20,7 @@ mod vocabulary;
 mod tests;
 
 pub use document::{DOCUMENT_LEN_MAX, Malformed, Policy};
-pub use principal::{ACCOUNT, CANONICAL_ID, Principal};
+pub use principal::{CANONICAL_ID, Principal};
 pub use request::{Facts, Request};
 
 /// What all policies together say to a request.

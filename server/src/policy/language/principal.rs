@@ -5,9 +5,7 @@
 use super::document::{Malformed, texts};
 use super::json::Json;
 use super::statement::Effect;
-
-/// The one account of a store.
-pub const ACCOUNT: &str = "000000000000";
+use crate::arn::ACCOUNT;
 
 /// The same account, as access control lists and listings name it.
 pub const CANONICAL_ID: &str = "0000000000000000000000000000000000000000000000000000000000000001";

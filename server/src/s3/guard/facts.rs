@@ -14,8 +14,9 @@ use super::date::amz_date_s;
 use super::form::OfForm;
 use super::signer::Signer;
 use super::target::Target;
+use crate::arn::ACCOUNT;
 use crate::http::ConnectionFacts;
-use crate::policy::language::{ACCOUNT, Facts};
+use crate::policy::language::Facts;
 use crate::s3::REGION;
 
 /// `x-amz-*` headers that have a condition key of their name.
