@@ -1,6 +1,7 @@
 //! The faults to commit now, as the fault file says.
 //!
-//! `crash`, `crash-once`, `hang-once` at a C_Decrypt; `hang-login`; `poison HEX` crashes at that ciphertext only;
+//! `crash`, `crash-once`, `hang-once` at a C_Decrypt; `hang-login`; `poison HEX` crashes and `hang HEX` hangs at that
+//! ciphertext only;
 //! `wrong-key` decrypts to another key; `leaky` says that keys are extractable; `slow MS` for each C_Encrypt and C_Decrypt;
 //! `sessions N` at most; `lost` shows no slot and fails all that `error` can; `error FUNCTION VALUE` and
 //! `error-once FUNCTION VALUE` answer with that CKR value in decimal. What ends in `-once` is wiped before it strikes.

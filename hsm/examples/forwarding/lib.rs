@@ -290,6 +290,9 @@ unsafe extern "C" fn decrypt(
     if fault::argument("poison").is_some_and(|poison| poison == digits) {
         std::process::abort();
     }
+    if fault::argument("hang").is_some_and(|hang| hang == digits) {
+        fault::hang();
+    }
     // SAFETY: the caller's arguments, handed on.
     let value = unsafe { iv::decrypt(session, sealed, sealed_len, out, out_len) };
     if value == CKR_OK && !out.is_null() && fault::is("wrong-key") {

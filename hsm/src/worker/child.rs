@@ -1,10 +1,12 @@
 //! The worker's whole life: harden itself, answer frames in order, end when the server does.
 //!
-//! One thread is inside the module; requests that follow wait in the socket. A second thread only waits for the other
-//! end to close, so that a worker whose module hangs does not outlive its server.
+//! One thread is inside the module; requests that follow wait in the socket. While calls are short, several replies go in
+//! one write. A second thread waits for the other end to close: it sends the replies that a hanging module holds up, and
+//! sees to it that a worker whose module hangs does not outlive its server.
 
-use super::frame::{self, Reply, Request};
-use super::process::wait_for_hang_up;
+use super::frame::{FrameReader, Reply, Request};
+use super::process::{wait_for_hang_up, wait_for_last_request};
+use super::replies::Replies;
 use crate::error::KeyError;
 use crate::pkcs11::{Failure, TokenKeys, examine, make_token};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
@@ -13,11 +15,15 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use strongroom_engine::DataKey;
 
 /// How long a call may go on in the module after the server has gone.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// A call that took less is short: its reply may wait for that of the next one, which is at hand.
+const SHORT: Duration = Duration::from_micros(100);
 
 /// The `main` of the worker process. Standard input is the socket; the end of it ends the process.
 pub fn run_worker() -> ExitCode {
@@ -35,21 +41,27 @@ fn harden() -> io::Result<()> {
 }
 
 fn serve() -> io::Result<()> {
-    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Without a peer this is no socket of ours, but a person at a terminal.
     socket.peer_addr()?;
-    end_with_the_server(socket.try_clone()?)?;
+    let replies = Arc::new(Replies::new(socket.try_clone()?));
+    end_with_the_server(socket.try_clone()?, replies.clone())?;
+    let mut requests = FrameReader::new(socket);
     let mut worker = Worker { keys: None };
-    while let Some(body) = frame::receive(&mut socket)? {
+    while let Some(body) = requests.receive()? {
         let request = Request::decode(&body).map_err(|_| io::ErrorKind::InvalidData)?;
-        frame::send(&mut socket, &[worker.answer(request).encode()])?;
+        let begun = Instant::now();
+        let reply = worker.answer(request).encode();
+        replies.put(&reply, requests.is_ready() && begun.elapsed() < SHORT)?;
     }
     Ok(())
 }
 
 /// SIGKILL, since ending in order would run the module's own exit code beside a call in flight.
-fn end_with_the_server(socket: UnixStream) -> io::Result<()> {
+fn end_with_the_server(socket: UnixStream, replies: Arc<Replies>) -> io::Result<()> {
     let wait = move || {
+        wait_for_last_request(&socket);
+        let _ = replies.send();
         wait_for_hang_up(&socket);
         std::thread::sleep(GRACE);
         let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);

@@ -1,9 +1,10 @@
 //! The frames between server and worker: one request and one reply for each wrap or unwrap.
 //!
-//! A frame is its length (4 bytes, at most [`FRAME_LEN_MAX`]) and its body: kind (1 byte), then fields. Replies come in
-//! the order of requests. Bodies carry data keys, so every buffer is wiped; none carries a PIN.
+//! A frame is its length and its body: kind (1 byte), then fields; [`stream`] puts them on a socket. Replies come in the
+//! order of requests. Bodies carry data keys, so every buffer is wiped; none carries a PIN.
 
 mod fields;
+mod stream;
 
 use crate::doctor::{BenchPlan, DoctorPlan};
 use crate::pkcs11::{Failure, OpenToken, OpenedToken};
@@ -14,13 +15,11 @@ use fields::{
     alias, data_key, failure, flag, known, notes, open, path, patterns, put_failure, put_known, put_notes, put_open,
     put_path, put_patterns, wrapped,
 };
-use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use strongroom_engine::DataKey;
 use zeroize::Zeroizing;
 
-/// The longest frame, in bytes: some thousand known keys, of the longest kind.
-const FRAME_LEN_MAX: usize = 1 << 23;
+pub(super) use stream::{FrameReader, append, send};
 
 /// Holds a wrap or an unwrap without growing.
 const CALL_LEN: usize = 512;
@@ -293,34 +292,6 @@ impl Reply {
         input.finish()?;
         Ok(reply)
     }
-}
-
-/// Several frames in one write.
-pub(super) fn send(socket: &mut impl Write, bodies: &[Zeroizing<Vec<u8>>]) -> io::Result<()> {
-    let total = bodies.iter().map(|body| 4 + body.len()).sum();
-    let mut out = Zeroizing::new(Vec::with_capacity(total));
-    for body in bodies {
-        let len = u32::try_from(body.len()).ok().filter(|len| *len as usize <= FRAME_LEN_MAX);
-        out.extend_from_slice(&len.ok_or(io::ErrorKind::InvalidInput)?.to_be_bytes());
-        out.extend_from_slice(body);
-    }
-    socket.write_all(&out)
-}
-
-/// The next body; nothing at the end of the stream, if that is where a frame would begin.
-pub(super) fn receive(socket: &mut impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let mut len = [0; 4];
-    match socket.read(&mut len)? {
-        0 => return Ok(None),
-        count => socket.read_exact(&mut len[count..])?,
-    }
-    let len = u32::from_be_bytes(len) as usize;
-    if len > FRAME_LEN_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut body = Zeroizing::new(vec![0; len]);
-    socket.read_exact(&mut body)?;
-    Ok(Some(body))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod config;
 mod frame;
 mod process;
 mod refusal;
+mod replies;
 mod settings;
 mod state;
 mod supervisor;

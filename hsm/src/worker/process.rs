@@ -4,7 +4,7 @@
 //! Every read and write on the socket has a deadline. Dropping a [`Process`] ends the child and reaps it.
 
 use super::config::{ModuleConfig, WorkerCommand, may_inherit};
-use super::frame::{self, Reply, Request};
+use super::frame::{FrameReader, Reply, Request, send};
 use crate::error::KeyError;
 use crate::pkcs11::{Failure, OpenToken, OpenedToken};
 use crate::provider::KnownKey;
@@ -19,6 +19,9 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+/// For what a worker has ready although its module hangs.
+const LAST_REPLIES: Duration = Duration::from_millis(100);
 
 /// Why a worker gave no reply.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl From<io::Error> for Silence {
 
 pub(super) struct Process {
     child: Child,
-    socket: UnixStream,
+    replies: FrameReader<UnixStream>,
 }
 
 impl Process {
@@ -70,7 +73,7 @@ impl Process {
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(failed)?;
-        Ok(Self { child, socket })
+        Ok(Self { child, replies: FrameReader::new(socket) })
     }
 
     /// Starts a worker and has it open its token.
@@ -97,13 +100,13 @@ impl Process {
 
     /// From now on. A deadline that the system does not take leaves the one before.
     pub(super) fn set_deadline(&self, deadline: Duration) {
-        let _ = self.socket.set_read_timeout(Some(deadline));
-        let _ = self.socket.set_write_timeout(Some(deadline));
+        let _ = self.socket().set_read_timeout(Some(deadline));
+        let _ = self.socket().set_write_timeout(Some(deadline));
     }
 
     /// Disconnected once the worker has ended, so that the successor of an idle one starts at once.
     pub(super) fn watch(&self) -> io::Result<Receiver<()>> {
-        let socket = self.socket.try_clone()?;
+        let socket = self.socket().try_clone()?;
         let (alive, gone) = crossbeam_channel::bounded(0);
         let wait = move || {
             wait_for_hang_up(&socket);
@@ -111,6 +114,10 @@ impl Process {
         };
         std::thread::Builder::new().name("hsm-watch".to_owned()).spawn(wait)?;
         Ok(gone)
+    }
+
+    fn socket(&self) -> &UnixStream {
+        self.replies.stream()
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -125,19 +132,24 @@ impl Process {
     /// Several requests in one write; their replies come in this order.
     pub(super) fn send<'a>(&mut self, requests: impl IntoIterator<Item = &'a Request>) -> Result<(), Silence> {
         let bodies: Vec<_> = requests.into_iter().map(Request::encode).collect();
-        Ok(frame::send(&mut self.socket, &bodies)?)
+        Ok(send(&mut self.socket(), &bodies)?)
     }
 
     pub(super) fn receive(&mut self) -> Result<Reply, Silence> {
-        let body = frame::receive(&mut self.socket)?.ok_or(Silence::Died)?;
+        let body = self.replies.receive()?.ok_or(Silence::Died)?;
         Reply::decode(&body).map_err(|_| Silence::Died)
     }
-}
 
-impl Process {
+    /// The replies that a worker whose module hangs had ready and had not sent. It is asked nothing more.
+    pub(super) fn last_replies(&mut self) -> Vec<Reply> {
+        let _ = self.socket().shutdown(Shutdown::Write);
+        self.set_deadline(LAST_REPLIES);
+        std::iter::from_fn(|| self.receive().ok()).collect()
+    }
+
     /// Lets the worker close its sessions: it ends by itself when the socket does.
     pub(super) fn end(mut self) {
-        let _ = self.socket.shutdown(Shutdown::Both);
+        let _ = self.socket().shutdown(Shutdown::Both);
         for _ in 0..100 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
@@ -158,7 +170,16 @@ impl Drop for Process {
 /// Blocks until the other end of the socket is closed.
 pub(super) fn wait_for_hang_up(socket: &UnixStream) {
     // No event is asked for: a hang-up, which is always told, is enough.
-    while let Err(Errno::INTR) = poll(&mut [PollFd::new(socket, PollFlags::empty())], None) {}
+    wait_for(socket, PollFlags::empty());
+}
+
+/// Blocks until the other end of the socket will send no more.
+pub(super) fn wait_for_last_request(socket: &UnixStream) {
+    wait_for(socket, PollFlags::RDHUP);
+}
+
+fn wait_for(socket: &UnixStream, event: PollFlags) {
+    while let Err(Errno::INTR) = poll(&mut [PollFd::new(socket, event)], None) {}
 }
 
 /// A worker for one question, then its end.

@@ -1,8 +1,8 @@
 //! The thread that tends one worker after another.
 //!
 //! It takes calls from the pool's queue, a few at a time, and gives them to its process in one write. The process answers in
-//! order, so the call at the head is the one that hangs: it costs its caller the deadline and the worker its life; those
-//! behind it are tried once more, by whichever worker is free.
+//! order, so the first without a reply is the one that hangs: it costs its caller the deadline and the worker its life;
+//! those behind it are tried once more, by whichever worker is free.
 
 use super::frame::{Reply, Request};
 use super::process::{Process, Silence};
@@ -10,6 +10,7 @@ use super::state::{Pool, Standing, note};
 use crate::error::KeyError;
 use crate::pkcs11::Failure;
 use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_utils::Backoff;
 use futures_channel::oneshot;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,6 +56,17 @@ enum Next {
     /// Nothing: its process ended.
     Gone,
     /// Nothing: the supervisor was dropped.
+    Closed,
+}
+
+/// What comes first to a worker that waits for a call.
+enum First {
+    Call(Call),
+    /// No call for so long that the token should be looked at.
+    Nothing,
+    /// Its process ended.
+    Gone,
+    /// The supervisor was dropped.
     Closed,
 }
 
@@ -182,28 +194,44 @@ impl Tender {
 
     /// What waits, as much as one write may take, but no more than this worker's share. Empty-handed after a while.
     fn next_batch(&mut self, pace: &Pace, gone: &Receiver<()>) -> Next {
-        let limits = &self.pool.config.limits;
         let mut batch = VecDeque::new();
         if let Some(call) = self.for_successor.take() {
             batch.push_back(call);
             return Next::Batch(batch);
         }
-        select! {
-            recv(self.left_behind) -> call => call.into_iter().for_each(|call| batch.extend(self.still_wanted(call))),
-            recv(self.queue) -> call => match call {
-                Ok(call) => batch.extend(self.still_wanted(call)),
-                Err(_) => return Next::Closed,
-            },
-            recv(gone) -> _ => return Next::Gone,
-            default(limits.probe_every) => return Next::Batch(batch),
+        match self.first_call(gone) {
+            First::Call(call) => batch.extend(self.still_wanted(call)),
+            First::Nothing => return Next::Batch(batch),
+            First::Gone => return Next::Gone,
+            First::Closed => return Next::Closed,
         }
-        let room = pace.batch_max().min(1 + self.queue.len() / limits.workers.max(1));
+        // What is tried again goes alone: nothing else in flight may cost it its second try, nor it theirs.
+        if batch.front().is_some_and(|call: &Call| call.is_repeat) {
+            return Next::Batch(batch);
+        }
+        let room = pace.batch_max().min(1 + self.queue.len() / self.pool.config.limits.workers.max(1));
         while batch.len() < room {
-            let waiting = self.left_behind.try_recv().or_else(|_| self.queue.try_recv());
-            let Ok(call) = waiting else { break };
+            let Ok(call) = self.queue.try_recv() else { break };
             batch.extend(self.still_wanted(call));
         }
         Next::Batch(batch)
+    }
+
+    /// The next call, waited for: at first without giving up the processor, since waking a thread costs as much as a wrap.
+    fn first_call(&self, gone: &Receiver<()>) -> First {
+        let backoff = Backoff::new();
+        while !backoff.is_completed() {
+            if let Ok(call) = self.left_behind.try_recv().or_else(|_| self.queue.try_recv()) {
+                return First::Call(call);
+            }
+            backoff.snooze();
+        }
+        select! {
+            recv(self.left_behind) -> call => call.map_or(First::Nothing, First::Call),
+            recv(self.queue) -> call => call.map_or(First::Closed, First::Call),
+            recv(gone) -> _ => First::Gone,
+            default(self.pool.config.limits.probe_every) => First::Nothing,
+        }
     }
 
     /// The call, unless its caller has hung up or has waited so long that it is told so.
@@ -262,9 +290,9 @@ impl Tender {
                 Ok(reply) => call.answer(Ok(reply)),
                 Err(silence) => {
                     let error = self.explain(&silence);
-                    match silence {
-                        Silence::Hung => call.answer(Err(error.clone())),
-                        Silence::Died => batch.push_front(call),
+                    batch.push_front(call);
+                    if matches!(silence, Silence::Hung) {
+                        charge(process, &mut batch, &error);
                     }
                     self.keep_for_successor(batch);
                     return Err(error);
@@ -299,6 +327,25 @@ impl Tender {
             }
             Silence::Died => KeyError::away("the worker process ended in the middle of a call"),
         }
+    }
+}
+
+/// Answers the call that hangs, after those that were done before it and whose replies waited for its own.
+fn charge(process: &mut Process, batch: &mut VecDeque<Call>, error: &KeyError) {
+    for reply in process.last_replies() {
+        match reply {
+            Reply::Failed(Failure::Call(error)) => answer_first(batch, Err(error)),
+            // The worker has nothing more to say.
+            Reply::Failed(_) => break,
+            reply => answer_first(batch, Ok(reply)),
+        }
+    }
+    answer_first(batch, Err(error.clone()));
+}
+
+fn answer_first(batch: &mut VecDeque<Call>, reply: Result<Reply, KeyError>) {
+    if let Some(call) = batch.pop_front() {
+        call.answer(reply);
     }
 }
 

@@ -1,10 +1,12 @@
 //! A module that goes wrong in the middle of a call.
 
-use crate::harness::{Token, create, data_key, error_of, example, until, unwrap, wrap};
+use crate::harness::{Token, context, create, data_key, error_of, example, until, unwrap, wrap};
 use pollster::block_on;
+use std::task::{self, Waker};
 use std::time::Duration;
 use strongroom_hsm::{
-    Alias, DoctorPlan, KeyError, MasterKeyAdmin as _, Severity, Supervisor, Version, WorkerCommand, WrappedKey,
+    Alias, DoctorPlan, KeyError, MasterKeyAdmin as _, MasterKeys as _, Severity, Supervisor, Version, WorkerCommand,
+    WrappedKey,
 };
 
 /// A pool of one on the forwarding module, and a key wrapped through it.
@@ -39,8 +41,7 @@ fn a_call_that_crashes_its_worker_is_tried_once_more_and_then_given_up() {
     let (token, keys, wrapped) = forwarded();
     let other = wrap(&keys, &data_key()).unwrap();
     let before = token.starts();
-    let sealed: String = wrapped.ciphertext[15..].iter().map(|byte| format!("{byte:02x}")).collect();
-    token.fault(&format!("poison {sealed}"));
+    token.fault(&format!("poison {}", sealed(&wrapped)));
     assert!(matches!(error_of(unwrap(&keys, &wrapped)), KeyError::Away { .. }));
     assert!(unwrap(&keys, &other).is_ok());
     assert_eq!(token.starts(), before + 2, "each try cost one worker");
@@ -62,6 +63,33 @@ fn a_hang_costs_its_caller_the_deadline_and_the_next_succeeds() {
     let KeyError::Away { reason } = error_of(unwrap(&keys, &wrapped)) else { panic!("not away") };
     assert!(reason.contains("did not answer within"), "{reason}");
     assert!(unwrap(&keys, &wrapped).is_ok());
+}
+
+/// As the token sees it: behind the rung, the IV and their lengths.
+fn sealed(wrapped: &WrappedKey) -> String {
+    wrapped.ciphertext[15..].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Unwraps all of them at once; which fail.
+fn failing(keys: &Supervisor, all: &[&WrappedKey]) -> Vec<usize> {
+    let context = context(1);
+    let mut calls: Vec<_> = all.iter().map(|wrapped| keys.unwrap(wrapped, &context)).collect();
+    // All are asked for before any is waited for, so that several go to the worker together.
+    for call in &mut calls {
+        let _ = call.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+    }
+    let answers: Vec<_> = calls.into_iter().map(block_on).collect();
+    (0..answers.len()).filter(|at| answers[*at].is_err()).collect()
+}
+
+#[test]
+fn a_call_that_hangs_or_crashes_costs_those_in_flight_with_it_nothing() {
+    let (token, keys, bad) = forwarded();
+    let good = wrap(&keys, &data_key()).unwrap();
+    for fault in ["hang", "poison"] {
+        token.fault(&format!("{fault} {}", sealed(&bad)));
+        assert_eq!(failing(&keys, &[&[&good; 7][..], &[&bad], &[&good; 7]].concat()), [7], "{fault}");
+    }
 }
 
 #[test]

@@ -110,18 +110,6 @@ fn a_frame_with_a_key_never_outgrows_its_buffer() {
     }
 }
 
-#[test]
-fn a_frame_longer_than_the_limit_is_refused_before_it_is_read() {
-    let head = u32::try_from(FRAME_LEN_MAX + 1).unwrap().to_be_bytes();
-    assert_eq!(receive(&mut head.as_slice()).err().map(|error| error.kind()), Some(io::ErrorKind::InvalidData));
-}
-
-#[test]
-fn the_end_between_frames_is_the_end_and_inside_one_is_an_error() {
-    assert!(receive(&mut [].as_slice()).is_ok_and(|body| body.is_none()));
-    assert!(receive(&mut [0, 0, 0, 2, 9].as_slice()).is_err());
-}
-
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused_without_panic(bytes: Vec<u8>) {
