@@ -7,10 +7,15 @@ use crate::doctor::{BenchPlan, BenchReport, InProcess, ThroughWorkers};
 use crate::error::KeyError;
 use crate::provider::{Alias, KnownKey, MasterKeyAdmin as _, MasterKeys as _, Version};
 use crate::worker::{ModuleConfig, Supervisor, WorkerCommand};
+use futures_util::TryStreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use pollster::block_on;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 use strongroom_engine::{Context, ContextDigest, DataKey, Kind};
+
+/// Threads on which callers wait.
+const THREADS: usize = 2;
 
 /// What to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,24 +129,29 @@ fn through(
     let context = context();
     let data_key = data_key()?;
     let wrapped = block_on(pool.wrap(&key.alias, &data_key, &context))?;
-    let wraps = rate(callers, each, || block_on(pool.wrap(&key.alias, &data_key, &context)).map(drop))?;
-    let unwraps = rate(callers, each, || block_on(pool.unwrap(&wrapped, &context)).map(drop))?;
+    let wraps = rate(callers, each, async || pool.wrap(&key.alias, &data_key, &context).await.map(drop))?;
+    let unwraps = rate(callers, each, async || pool.unwrap(&wrapped, &context).await.map(drop))?;
     Ok(ThroughWorkers { workers, callers, wraps_per_second: wraps, unwraps_per_second: unwraps })
 }
 
-/// Calls a second of so many callers at once.
-fn rate(callers: usize, each: Duration, call: impl Fn() -> Result<(), KeyError> + Sync) -> Result<f64, KeyError> {
+/// Calls a second of so many callers, who wait as those of a server do: as tasks on a few threads.
+fn rate(callers: usize, each: Duration, call: impl AsyncFn() -> Result<(), KeyError> + Sync) -> Result<f64, KeyError> {
     let begun = Instant::now();
-    let one = || {
+    let one = async || {
         let mut done = 0_u64;
         while begun.elapsed() < each {
-            call()?;
+            call().await?;
             done += 1;
         }
         Ok::<u64, KeyError>(done)
     };
+    let threads = callers.min(THREADS);
+    let some = |thread: usize| {
+        let mine = (thread..callers).step_by(threads).map(|_| one());
+        block_on(mine.collect::<FuturesUnordered<_>>().try_fold(0, async |sum, done| Ok(sum + done)))
+    };
     let done: u64 = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..callers).map(|_| scope.spawn(one)).collect();
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || some(thread))).collect();
         let joined = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(KeyError::away("panic"))));
         joined.sum::<Result<u64, KeyError>>()
     })?;

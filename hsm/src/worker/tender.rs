@@ -59,17 +59,6 @@ enum Next {
     Closed,
 }
 
-/// What comes first to a worker that waits for a call.
-enum First {
-    Call(Call),
-    /// No call for so long that the token should be looked at.
-    Nothing,
-    /// Its process ended.
-    Gone,
-    /// The supervisor was dropped.
-    Closed,
-}
-
 /// The thread that tends one worker after another.
 pub(super) struct Tender {
     pool: Arc<Pool>,
@@ -194,19 +183,15 @@ impl Tender {
 
     /// What waits, as much as one write may take, but no more than this worker's share. Empty-handed after a while.
     fn next_batch(&mut self, pace: &Pace, gone: &Receiver<()>) -> Next {
-        let mut batch = VecDeque::new();
         if let Some(call) = self.for_successor.take() {
-            batch.push_back(call);
-            return Next::Batch(batch);
+            return Next::Batch([call].into());
         }
-        match self.first_call(gone) {
-            First::Call(call) => batch.extend(self.still_wanted(call)),
-            First::Nothing => return Next::Batch(batch),
-            First::Gone => return Next::Gone,
-            First::Closed => return Next::Closed,
-        }
+        let mut batch = match self.first_call(gone) {
+            Next::Batch(batch) if !batch.is_empty() => batch,
+            other => return other,
+        };
         // What is tried again goes alone: nothing else in flight may cost it its second try, nor it theirs.
-        if batch.front().is_some_and(|call: &Call| call.is_repeat) {
+        if batch.front().is_some_and(|call| call.is_repeat) {
             return Next::Batch(batch);
         }
         let room = pace.batch_max().min(1 + self.queue.len() / self.pool.config.limits.workers.max(1));
@@ -218,19 +203,21 @@ impl Tender {
     }
 
     /// The next call, waited for: at first without giving up the processor, since waking a thread costs as much as a wrap.
-    fn first_call(&self, gone: &Receiver<()>) -> First {
+    fn first_call(&self, gone: &Receiver<()>) -> Next {
+        let only = |call| Next::Batch(self.still_wanted(call).into_iter().collect());
         let backoff = Backoff::new();
         while !backoff.is_completed() {
             if let Ok(call) = self.left_behind.try_recv().or_else(|_| self.queue.try_recv()) {
-                return First::Call(call);
+                return only(call);
             }
             backoff.snooze();
         }
+        let nothing = Next::Batch(VecDeque::new());
         select! {
-            recv(self.left_behind) -> call => call.map_or(First::Nothing, First::Call),
-            recv(self.queue) -> call => call.map_or(First::Closed, First::Call),
-            recv(gone) -> _ => First::Gone,
-            default(self.pool.config.limits.probe_every) => First::Nothing,
+            recv(self.left_behind) -> call => call.map_or(nothing, only),
+            recv(self.queue) -> call => call.map_or(Next::Closed, only),
+            recv(gone) -> _ => Next::Gone,
+            default(self.pool.config.limits.probe_every) => nothing,
         }
     }
 
