@@ -1,9 +1,9 @@
-//! `strongroom hsm bench`: wraps and unwraps a second, by number of workers and of sessions, on a key of its own.
+//! `strongroom hsm bench`: wraps, unwraps and rewraps a second, by number of workers and of sessions, on a key of its own.
 //!
 //! More is often slower (many modules have one lock), so the number is measured, not assumed. The key is made under an alias
 //! that nothing else uses, and destroyed at the end, however the measuring ended.
 
-use crate::doctor::{BenchPlan, BenchReport, InProcess, ThroughWorkers};
+use crate::doctor::{BenchPlan, BenchReport, InProcess, Rates, ThroughWorkers};
 use crate::error::KeyError;
 use crate::provider::{Alias, KnownKey, MasterKeyAdmin as _, MasterKeys as _, Version};
 use crate::worker::{ModuleConfig, Supervisor, WorkerCommand};
@@ -129,9 +129,12 @@ fn through(
     let context = context();
     let data_key = data_key()?;
     let wrapped = block_on(pool.wrap(&key.alias, &data_key, &context))?;
-    let wraps = rate(callers, each, async || pool.wrap(&key.alias, &data_key, &context).await.map(drop))?;
-    let unwraps = rate(callers, each, async || pool.unwrap(&wrapped, &context).await.map(drop))?;
-    Ok(ThroughWorkers { workers, callers, wraps_per_second: wraps, unwraps_per_second: unwraps })
+    let rates = Rates {
+        wraps_per_second: rate(callers, each, async || pool.wrap(&key.alias, &data_key, &context).await.map(drop))?,
+        unwraps_per_second: rate(callers, each, async || pool.unwrap(&wrapped, &context).await.map(drop))?,
+        rewraps_per_second: rate(callers, each, async || pool.rewrap(&key.alias, &wrapped, &context).await.map(drop))?,
+    };
+    Ok(ThroughWorkers { workers, callers, rates })
 }
 
 /// Calls a second of so many callers, who wait as those of a server do: as tasks on a few threads.
@@ -159,8 +162,8 @@ fn rate(callers: usize, each: Duration, call: impl AsyncFn() -> Result<(), KeyEr
 }
 
 fn best(rows: &[ThroughWorkers]) -> usize {
-    let most = rows.iter().map(|row| row.wraps_per_second).fold(0.0, f64::max);
-    let good = rows.iter().filter(|row| row.wraps_per_second >= most * 0.9);
+    let most = rows.iter().map(|row| row.rates.wraps_per_second).fold(0.0, f64::max);
+    let good = rows.iter().filter(|row| row.rates.wraps_per_second >= most * 0.9);
     good.map(|row| row.workers).min().unwrap_or(1)
 }
 
@@ -181,8 +184,7 @@ mod tests {
         let row = |workers, wraps_per_second| ThroughWorkers {
             workers,
             callers: 8,
-            wraps_per_second,
-            unwraps_per_second: 1.0,
+            rates: Rates { wraps_per_second, unwraps_per_second: 1.0, rewraps_per_second: 1.0 },
         };
         assert_eq!(best(&[row(1, 50.0), row(2, 95.0), row(3, 100.0), row(4, 60.0)]), 2);
         assert_eq!(best(&[]), 1);

@@ -142,10 +142,9 @@ pub(crate) struct BenchPlan {
 pub struct InProcess {
     /// Threads, each with a session of its own.
     pub sessions: u32,
-    /// Each with its check unwrap.
-    pub wraps_per_second: f64,
-    /// Alone.
-    pub unwraps_per_second: f64,
+    /// How fast.
+    #[serde(flatten)]
+    pub rates: Rates,
 }
 
 /// What a pool of workers does.
@@ -155,10 +154,20 @@ pub struct ThroughWorkers {
     pub workers: usize,
     /// Callers at once.
     pub callers: usize,
+    /// How fast.
+    #[serde(flatten)]
+    pub rates: Rates,
+}
+
+/// Operations a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
     /// Each with its check unwrap.
     pub wraps_per_second: f64,
     /// Alone.
     pub unwraps_per_second: f64,
+    /// Each an unwrap and a wrap with its check unwrap.
+    pub rewraps_per_second: f64,
 }
 
 /// All that the bench measured.

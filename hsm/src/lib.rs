@@ -34,7 +34,7 @@ pub use bench::{BenchOptions, bench};
 pub use cache::{CacheLimits, CacheStatus, Cached, KeyCache};
 pub use dev::{DevToken, make_softhsm_token};
 pub use doctor::{
-    BenchReport, DoctorPlan, DoctorReport, Finding, InProcess, Latency, RungFinding, Severity, ThroughWorkers,
+    BenchReport, DoctorPlan, DoctorReport, Finding, InProcess, Latency, Rates, RungFinding, Severity, ThroughWorkers,
 };
 pub use error::KeyError;
 pub use keyfile::{KeyfileConfig, KeyfileKeys};

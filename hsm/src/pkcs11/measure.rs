@@ -6,7 +6,7 @@ use super::TokenKeys;
 use super::failure::{Failure, describe, lost};
 use super::mechanism::{self, Master, Pattern};
 use super::object::{self, Found};
-use crate::doctor::{BenchPlan, InProcess};
+use crate::doctor::{BenchPlan, InProcess, Rates};
 use cryptoki::session::Session;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,15 @@ impl TokenKeys {
         let sealed = mechanism::encrypt(&session, pattern, &master, &[1; 32], &[2; 32])
             .map_err(|error| Failure::misconfigured(error.describe()))?;
         let each = Duration::from_millis(plan.milliseconds.into());
-        let wraps = self.rate(plan.sessions, each, &|session| wrap(session, pattern, &master))?;
-        let unwraps = self.rate(plan.sessions, each, &|session| {
-            mechanism::decrypt(session, pattern.rung(), &master, &sealed, &[2; 32]).map(drop).map_err(|e| e.describe())
-        })?;
-        Ok(InProcess { sessions: plan.sessions, wraps_per_second: wraps, unwraps_per_second: unwraps })
+        let unwrap = |session: &Session| unwrap(session, pattern, &master, &sealed);
+        let wrap = |session: &Session| wrap(session, pattern, &master);
+        let rates = Rates {
+            wraps_per_second: self.rate(plan.sessions, each, &wrap)?,
+            unwraps_per_second: self.rate(plan.sessions, each, &unwrap)?,
+            rewraps_per_second: self
+                .rate(plan.sessions, each, &|session| unwrap(session).and_then(|()| wrap(session)))?,
+        };
+        Ok(InProcess { sessions: plan.sessions, rates })
     }
 
     fn rate(
@@ -54,5 +58,9 @@ impl TokenKeys {
 
 fn wrap(session: &Session, pattern: Pattern, master: &Master) -> Result<(), String> {
     let sealed = mechanism::encrypt(session, pattern, master, &[1; 32], &[2; 32]).map_err(|e| e.describe())?;
-    mechanism::decrypt(session, pattern.rung(), master, &sealed, &[2; 32]).map(drop).map_err(|e| e.describe())
+    unwrap(session, pattern, master, &sealed)
+}
+
+fn unwrap(session: &Session, pattern: Pattern, master: &Master, sealed: &[u8]) -> Result<(), String> {
+    mechanism::decrypt(session, pattern.rung(), master, sealed, &[2; 32]).map(drop).map_err(|e| e.describe())
 }

@@ -258,7 +258,9 @@ fn the_bench_measures_and_leaves_no_key_behind(site: &Site) {
     let report = bench(&site.command(), &site.config, &options).unwrap();
     assert_eq!(report.rung, site.place.rung);
     assert_eq!(report.through_workers.len(), 6);
-    assert!(report.through_workers.iter().all(|row| row.wraps_per_second > 0.0 && row.unwraps_per_second > 0.0));
+    assert!(
+        report.through_workers.iter().all(|row| row.rates.wraps_per_second > 0.0 && row.rates.unwraps_per_second > 0.0)
+    );
     assert!(!report.in_process.is_empty());
     let keys = site.start(Vec::new());
     assert_eq!(block_on(keys.list_master_keys()).unwrap(), []);

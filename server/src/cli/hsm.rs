@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use strongroom_hsm::{
-    BenchOptions, BenchReport, DoctorPlan, DoctorReport, ModuleConfig, Rung, Severity, Supervisor, bench,
+    BenchOptions, BenchReport, DoctorPlan, DoctorReport, ModuleConfig, Rates, Rung, Severity, Supervisor, bench,
 };
 
 use super::Failure;
@@ -49,7 +49,7 @@ enum Action {
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
         calls: u32,
     },
-    /// Measure wraps and unwraps a second, by number of workers and of sessions.
+    /// Measure wraps, unwraps and rewraps a second, by number of workers and of sessions.
     ///
     /// A key is made on the token for it, under the alias strongroom-bench, and destroyed at the end.
     #[command(after_help = EXAMPLES)]
@@ -138,17 +138,20 @@ fn show_doctor(report: &DoctorReport) -> String {
 
 fn show_bench(report: &BenchReport) -> String {
     let mut lines = vec![format!("rung {}; each wrap is opened again and compared", report.rung)];
-    lines.push("in one process   sessions   wraps/s   unwraps/s".to_owned());
+    lines.push("in one process   sessions   wraps/s   unwraps/s   rewraps/s".to_owned());
     for row in &report.in_process {
-        let (wraps, unwraps) = (row.wraps_per_second, row.unwraps_per_second);
-        lines.push(format!("{:>25} {wraps:>9.0} {unwraps:>11.0}", row.sessions));
+        lines.push(format!("{:>25} {}", row.sessions, show_rates(&row.rates)));
     }
-    lines.push("through workers  workers  callers   wraps/s   unwraps/s".to_owned());
+    lines.push("through workers  workers  callers   wraps/s   unwraps/s   rewraps/s".to_owned());
     for row in &report.through_workers {
-        let (wraps, unwraps) = (row.wraps_per_second, row.unwraps_per_second);
-        lines.push(format!("{:>24} {:>8} {wraps:>9.0} {unwraps:>11.0}", row.workers, row.callers));
+        lines.push(format!("{:>24} {:>8} {}", row.workers, row.callers, show_rates(&row.rates)));
     }
     lines.push(format!("a killed worker's successor wraps after {:.0} ms", report.successor_ms));
     lines.push(format!("configure {} workers", report.best_workers));
     lines.join("\n") + "\n"
+}
+
+fn show_rates(rates: &Rates) -> String {
+    let Rates { wraps_per_second, unwraps_per_second, rewraps_per_second } = rates;
+    format!("{wraps_per_second:>9.0} {unwraps_per_second:>11.0} {rewraps_per_second:>11.0}")
 }

@@ -22,9 +22,9 @@ use crate::store::Store;
 
 /// Keys that are with the HSM at a time: enough that each worker gets its frames a few at once, and few enough that a
 /// request waits behind some milliseconds of them.
-const WRAPS_AT_ONCE: usize = 16;
+const WRAPS_AT_ONCE: usize = 64;
 /// Keys that wait for the keyring's commit at a time: they share one.
-const COMMITS_AT_ONCE: usize = 64;
+const COMMITS_AT_ONCE: usize = 256;
 /// Between two tellings of progress.
 const TOLD_EVERY: u64 = 256;
 /// Failures that are named; beyond, they are only counted.
