@@ -219,6 +219,11 @@ impl Request {
         matches!(self, Self::Create { .. } | Self::Bench(_))
     }
 
+    /// Whether requests go before it.
+    pub(crate) fn is_background(&self) -> bool {
+        matches!(self, Self::Rewrap { .. })
+    }
+
     /// Whether asking twice is as good as once. A key made twice is one key too many on the token.
     pub(crate) fn may_repeat(&self) -> bool {
         !matches!(self, Self::Create { .. } | Self::MakeToken { .. } | Self::Doctor(..) | Self::Bench(_))

@@ -2,9 +2,10 @@
 //!
 //! A call that hangs in a module cannot be abandoned, some modules crash, and none forgets a PIN: so the module runs in
 //! a child, which can be killed. [`frame`] is what the two say to each other, [`child`] the child's whole life,
-//! [`process`] one child as seen by its parent, [`supervisor`] the door to the pool, [`tender`] the life of each
-//! worker in it and its deadlines.
+//! [`process`] one child as seen by its parent, [`supervisor`] the door to the pool, [`calls`] where calls wait,
+//! [`tender`] the life of each worker and its deadlines.
 
+mod calls;
 mod child;
 mod config;
 mod frame;

@@ -3,12 +3,13 @@
 //! A call waits in a bounded queue for a [`Tender`](super::tender) to take it. While no worker can open the token, callers
 //! are told so at once. Nothing here knows of a runtime.
 
+use super::calls::{Desk, desk};
 use super::config::{ModuleConfig, WorkerCommand};
 use super::frame::{Reply, Request};
 use super::process::ask_once;
 use super::refusal;
 use super::state::Pool;
-use super::tender::{Call, Tender};
+use super::tender::Tender;
 use crate::doctor::{BenchPlan, DoctorPlan, DoctorReport, InProcess};
 use crate::error::KeyError;
 use crate::provider::{
@@ -16,8 +17,6 @@ use crate::provider::{
 };
 use crate::wrapped::WrappedKey;
 use async_trait::async_trait;
-use crossbeam_channel::{Sender, TrySendError};
-use futures_channel::oneshot;
 use serde::de::DeserializeOwned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -32,7 +31,7 @@ const DOCTOR_DEADLINE: Duration = Duration::from_secs(120);
 /// Dropping it ends the workers.
 pub struct Supervisor {
     pool: Arc<Pool>,
-    calls: Sender<Call>,
+    desk: Desk,
 }
 
 impl Supervisor {
@@ -40,20 +39,18 @@ impl Supervisor {
     ///
     /// Fails only where the operating system gives no thread.
     pub fn start(command: WorkerCommand, config: ModuleConfig, known: Vec<KnownKey>) -> Result<Self, KeyError> {
-        let (calls, queue) = crossbeam_channel::bounded(config.limits.waiting);
-        // Holds at most what the workers have in hand, and each call once.
-        let (again, left_behind) = crossbeam_channel::unbounded();
+        let (desk, waiting) = desk(config.limits.waiting);
         let workers = config.limits.workers.max(1);
         let pool = Arc::new(Pool::new(command, config, workers));
         pool.register(known);
         for index in 0..workers {
-            let mut tender = Tender::new(pool.clone(), index, queue.clone(), again.clone(), left_behind.clone());
+            let mut tender = Tender::new(pool.clone(), index, waiting.clone());
             let life = move || while catch_unwind(AssertUnwindSafe(|| tender.tend())).is_err() {};
             std::thread::Builder::new().name(format!("hsm-{index}")).spawn(life).map_err(|error| {
                 KeyError::Misconfigured(format!("the operating system gives no thread for an HSM worker: {error}"))
             })?;
         }
-        Ok(Self { pool, calls })
+        Ok(Self { pool, desk })
     }
 
     /// Process ids of the workers that are ready, for status pages.
@@ -87,13 +84,7 @@ impl Supervisor {
 
     async fn call(&self, request: Request) -> Result<Reply, KeyError> {
         self.pool.admit()?;
-        let (reply, answer) = oneshot::channel();
-        self.calls.try_send(Call::new(request, reply)).map_err(|refused| match refused {
-            TrySendError::Full(_) => {
-                KeyError::away(format!("{} callers already wait for the HSM", self.pool.config.limits.waiting))
-            }
-            TrySendError::Disconnected(_) => KeyError::away("the HSM workers have ended"),
-        })?;
+        let answer = self.desk.put(request)?;
         answer.await.unwrap_or_else(|_| Err(KeyError::away("the thread that tends the HSM worker failed")))
     }
 }

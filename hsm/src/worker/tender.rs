@@ -4,14 +4,13 @@
 //! order, so the first without a reply is the one that hangs: it costs its caller the deadline and the worker its life;
 //! those behind it are tried once more, by whichever worker is free.
 
+use super::calls::{Call, NoCall, Waiting};
 use super::frame::{Reply, Request};
 use super::process::{Process, Silence};
 use super::state::{Pool, Standing, note};
 use crate::error::KeyError;
 use crate::pkcs11::Failure;
-use crossbeam_channel::{Receiver, Sender, select};
-use crossbeam_utils::Backoff;
-use futures_channel::oneshot;
+use crossbeam_channel::Receiver;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,27 +18,14 @@ use std::time::{Duration, Instant};
 /// Most calls given to a worker in one write.
 const BATCH_MAX: usize = 16;
 
+/// How long a request may wait behind calls that nobody waits for, as far as their last ones tell.
+const BACKGROUND_TIME: Duration = Duration::from_millis(2);
+
+/// After so many batches of requests comes one of the background, so that it goes on however many requests there are.
+const BACKGROUND_EVERY: u32 = 4;
+
 /// For calls that make keys.
 const SLOW_DEADLINE: Duration = Duration::from_secs(120);
-
-/// One call that waits for its reply.
-pub(super) struct Call {
-    request: Request,
-    reply: oneshot::Sender<Result<Reply, KeyError>>,
-    since: Instant,
-    is_repeat: bool,
-}
-
-impl Call {
-    pub(super) fn new(request: Request, reply: oneshot::Sender<Result<Reply, KeyError>>) -> Self {
-        Self { request, reply, since: Instant::now(), is_repeat: false }
-    }
-
-    fn answer(self, reply: Result<Reply, KeyError>) {
-        // Fails where the caller has hung up, who then wants no answer.
-        let _ = self.reply.send(reply);
-    }
-}
 
 /// Why a worker's life ended.
 enum End {
@@ -63,24 +49,16 @@ enum Next {
 pub(super) struct Tender {
     pool: Arc<Pool>,
     index: usize,
-    queue: Receiver<Call>,
-    /// Takes the calls that a worker left behind when it ended.
-    again: Sender<Call>,
-    /// Gives them to whichever worker is free first.
-    left_behind: Receiver<Call>,
+    waiting: Waiting,
+    /// Batches of requests since the background was looked at.
+    in_a_row: u32,
     /// A call that only a process which begins can answer: for the successor.
     for_successor: Option<Call>,
 }
 
 impl Tender {
-    pub(super) fn new(
-        pool: Arc<Pool>,
-        index: usize,
-        queue: Receiver<Call>,
-        again: Sender<Call>,
-        left_behind: Receiver<Call>,
-    ) -> Self {
-        Self { pool, index, queue, again, left_behind, for_successor: None }
+    pub(super) fn new(pool: Arc<Pool>, index: usize, waiting: Waiting) -> Self {
+        Self { pool, index, waiting, in_a_row: 0, for_successor: None }
     }
 
     /// Until the supervisor is dropped.
@@ -126,13 +104,10 @@ impl Tender {
                 std::thread::sleep(left);
                 return false;
             }
-            select! {
-                recv(self.queue) -> call => match call {
-                    Ok(call) => self.turn_away(call, error),
-                    Err(_) => return true,
-                },
-                recv(self.left_behind) -> call => call.into_iter().for_each(|call| self.turn_away(call, error)),
-                default(left) => return false,
+            match self.waiting.first(false, &crossbeam_channel::never(), left) {
+                Ok(call) => self.turn_away(call, error),
+                Err(NoCall::Closed) => return true,
+                Err(NoCall::Quiet | NoCall::Gone) => return false,
             }
         }
     }
@@ -140,8 +115,7 @@ impl Tender {
     /// Unless another worker has opened its token since this one last looked: then the call is that one's.
     fn turn_away(&self, call: Call, error: &KeyError) {
         if self.pool.admit().is_ok() {
-            // Fails only where no tender is left, and this one holds an end of it.
-            let _ = self.again.send(call);
+            self.waiting.leave(call);
         } else {
             call.answer(Err(error.clone()));
         }
@@ -186,49 +160,33 @@ impl Tender {
         if let Some(call) = self.for_successor.take() {
             return Next::Batch([call].into());
         }
-        let mut batch = match self.first_call(gone) {
-            Next::Batch(batch) if !batch.is_empty() => batch,
-            other => return other,
+        let limits = &self.pool.config.limits;
+        let background_first = self.in_a_row >= BACKGROUND_EVERY;
+        let first = match self.waiting.first(background_first, gone, limits.probe_every) {
+            Ok(call) => call,
+            Err(NoCall::Quiet) => return Next::Batch(VecDeque::new()),
+            Err(NoCall::Gone) => return Next::Gone,
+            Err(NoCall::Closed) => return Next::Closed,
         };
+        let is_background = first.request.is_background();
+        self.in_a_row = if is_background { 0 } else { self.in_a_row.saturating_add(1) };
         // What is tried again goes alone: nothing else in flight may cost it its second try, nor it theirs.
-        if batch.front().is_some_and(|call| call.is_repeat) {
-            return Next::Batch(batch);
-        }
-        let room = pace.batch_max().min(1 + self.queue.len() / self.pool.config.limits.workers.max(1));
-        while batch.len() < room {
-            let Ok(call) = self.queue.try_recv() else { break };
-            batch.extend(self.still_wanted(call));
-        }
-        Next::Batch(batch)
-    }
-
-    /// The next call, waited for: at first without giving up the processor, since waking a thread costs as much as a wrap.
-    fn first_call(&self, gone: &Receiver<()>) -> Next {
-        let only = |call| Next::Batch(self.still_wanted(call).into_iter().collect());
-        let backoff = Backoff::new();
-        while !backoff.is_completed() {
-            if let Ok(call) = self.left_behind.try_recv().or_else(|_| self.queue.try_recv()) {
-                return only(call);
-            }
-            backoff.snooze();
-        }
-        let nothing = Next::Batch(VecDeque::new());
-        select! {
-            recv(self.left_behind) -> call => call.map_or(nothing, only),
-            recv(self.queue) -> call => call.map_or(Next::Closed, only),
-            recv(gone) -> _ => Next::Gone,
-            default(self.pool.config.limits.probe_every) => nothing,
-        }
+        let room = if first.is_repeat { 1 } else { pace.batch_max(is_background) };
+        let share = 1 + self.waiting.behind(is_background) / limits.workers.max(1);
+        let others = std::iter::from_fn(|| self.waiting.beside(is_background));
+        let batch = std::iter::once(first).chain(others).take(room.min(share));
+        Next::Batch(batch.filter_map(|call| self.still_wanted(call)).collect())
     }
 
     /// The call, unless its caller has hung up or has waited so long that it is told so.
     fn still_wanted(&self, call: Call) -> Option<Call> {
         // Two deadlines: behind a call that hangs, the successor still gets to this one.
         let patience = self.pool.config.limits.deadline * 2;
-        if call.reply.is_canceled() {
+        if call.is_given_up() {
             return None;
         }
-        if !call.is_repeat && call.since.elapsed() > patience {
+        let is_patient = call.is_repeat || call.request.is_background();
+        if !is_patient && call.since.elapsed() > patience {
             call.answer(Err(KeyError::away(format!("no HSM worker was free within {patience:?}"))));
             return None;
         }
@@ -253,7 +211,7 @@ impl Tender {
             self.keep_for_successor(batch);
             return Err(self.explain(&silence));
         }
-        while let Some(call) = batch.pop_front() {
+        while let Some(mut call) = batch.pop_front() {
             let begun = Instant::now();
             let is_slow = call.request.is_slow();
             if is_slow {
@@ -267,7 +225,8 @@ impl Tender {
                 Ok(Reply::Failed(Failure::Call(error))) => call.answer(Err(error)),
                 Ok(Reply::Failed(failure)) => {
                     if matches!(failure, Failure::Stale(_)) && !call.is_repeat {
-                        self.for_successor = Some(Call { is_repeat: true, ..call });
+                        call.is_repeat = true;
+                        self.for_successor = Some(call);
                     } else {
                         batch.push_front(call);
                     }
@@ -301,8 +260,7 @@ impl Tender {
                 )));
             } else {
                 call.is_repeat = true;
-                // Fails only where no tender is left, and this one holds an end of it.
-                let _ = self.again.send(call);
+                self.waiting.leave(call);
             }
         }
     }
@@ -351,8 +309,9 @@ impl Pace {
         self.mean = (self.mean * 7 + time) / 8;
     }
 
-    fn batch_max(&self) -> usize {
-        let fitting = (self.deadline / 8).as_micros() / self.mean.as_micros().max(1);
+    fn batch_max(&self, is_background: bool) -> usize {
+        let time = if is_background { BACKGROUND_TIME } else { self.deadline / 8 };
+        let fitting = time.as_micros() / self.mean.as_micros().max(1);
         usize::try_from(fitting).unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::{Token, context, create, data_key, error_of, example, until, unwrap, wrap};
 use pollster::block_on;
+use std::pin::Pin;
 use std::task::{self, Waker};
 use std::time::Duration;
 use strongroom_hsm::{
@@ -70,13 +71,18 @@ fn sealed(wrapped: &WrappedKey) -> String {
     wrapped.ciphertext[15..].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Asks without waiting for the answer; whether it is there already.
+fn ask<T>(call: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>) -> bool {
+    call.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_ready()
+}
+
 /// Unwraps all of them at once; which fail.
 fn failing(keys: &Supervisor, all: &[&WrappedKey]) -> Vec<usize> {
     let context = context(1);
     let mut calls: Vec<_> = all.iter().map(|wrapped| keys.unwrap(wrapped, &context)).collect();
     // All are asked for before any is waited for, so that several go to the worker together.
     for call in &mut calls {
-        let _ = call.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+        ask(call);
     }
     let answers: Vec<_> = calls.into_iter().map(block_on).collect();
     (0..answers.len()).filter(|at| answers[*at].is_err()).collect()
@@ -90,6 +96,41 @@ fn a_call_that_hangs_or_crashes_costs_those_in_flight_with_it_nothing() {
         token.fault(&format!("{fault} {}", sealed(&bad)));
         assert_eq!(failing(&keys, &[&[&good; 7][..], &[&bad], &[&good; 7]].concat()), [7], "{fault}");
     }
+}
+
+#[test]
+fn a_request_waits_behind_no_more_than_a_rewrap_or_two_of_a_slow_token() {
+    let (token, keys, wrapped) = forwarded();
+    token.fault("slow 50");
+    unwrap(&keys, &wrapped).unwrap();
+    let (alias, context) = (Alias::default_alias(), context(1));
+    let mut rewraps: Vec<_> = (0..8).map(|_| keys.rewrap(&alias, &wrapped, &context)).collect();
+    for rewrap in &mut rewraps {
+        ask(rewrap);
+    }
+    unwrap(&keys, &wrapped).unwrap();
+    let mut left: Vec<_> = rewraps.into_iter().filter_map(|mut call| (!ask(&mut call)).then_some(call)).collect();
+    assert!(left.len() >= 6, "{} of 8 went before it", 8 - left.len());
+    token.fault("");
+    assert!(left.drain(..).all(|call| block_on(call).is_ok()));
+}
+
+#[test]
+fn rewraps_go_on_however_many_requests_there_are() {
+    let (token, keys, wrapped) = forwarded();
+    let (alias, context) = (Alias::default_alias(), context(1));
+    token.fault("slow 5");
+    unwrap(&keys, &wrapped).unwrap();
+    let mut requests: Vec<_> = (0..100).map(|_| keys.unwrap(&wrapped, &context)).collect();
+    let mut rewrap = keys.rewrap(&alias, &wrapped, &context);
+    for request in &mut requests {
+        ask(request);
+    }
+    ask(&mut rewrap);
+    assert!(block_on(rewrap).is_ok());
+    assert!(requests.last_mut().is_some_and(|request| !ask(request)), "all requests went before it");
+    token.fault("");
+    assert!(requests.into_iter().all(|request| block_on(request).is_ok()));
 }
 
 #[test]
