@@ -20,8 +20,7 @@ use crate::error::{KeyringError, OpError};
 use crate::keyring::{Entry, KeyRow, MasterKeyState, Wrapped};
 use crate::store::Store;
 
-/// Keys that are with the HSM at a time: enough that each worker gets its frames a few at once, and few enough that a
-/// request waits behind some milliseconds of them.
+/// Keys that wait for the HSM at a time: enough that each worker of a pool finds a full batch.
 const WRAPS_AT_ONCE: usize = 64;
 /// Keys that wait for the keyring's commit at a time: they share one.
 const COMMITS_AT_ONCE: usize = 256;
