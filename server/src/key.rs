@@ -81,6 +81,8 @@ pub struct Keys {
     clock: Arc<dyn Clock>,
     alias: Alias,
     wraps_left: Mutex<HashMap<MasterKeyId, u64>>,
+    /// Held while more of them are set aside.
+    setting_aside: tokio::sync::Mutex<()>,
     record_keys: Mutex<HashMap<BucketId, Remembered<RecordKey>>>,
     store_key: Mutex<Option<Remembered<DataKey>>>,
     data_keys: KeyCache,
@@ -109,6 +111,7 @@ impl Keys {
             clock,
             alias: Alias::default_alias(),
             wraps_left: Mutex::default(),
+            setting_aside: tokio::sync::Mutex::default(),
             record_keys: Mutex::default(),
             store_key: Mutex::default(),
             data_keys: KeyCache::new(cache),

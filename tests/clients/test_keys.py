@@ -95,6 +95,7 @@ def test_a_rewrap_moves_every_key_and_a_second_one_writes_nothing(filled):
     moved = keys(filled, "rewrap", "default")
     assert (moved["moved"], moved["skipped"], moved["failed"]) == (22, 0, 0)
     assert (version(filled, 1)["wrapped"], version(filled, 2)["wrapped"]) == (0, 22)
+    assert version(filled, 2)["wraps"] == 2**20, "wraps are set aside once, for all keys that move at a time"
     before = keyring(filled).read_bytes()
     again = keys(filled, "rewrap", "default")
     assert (again["moved"], again["skipped"], again["failed"]) == (0, 22, 0)

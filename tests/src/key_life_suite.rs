@@ -7,7 +7,7 @@ use strongroom_hsm::{Alias, MasterKeyId, Version, WrappedKey};
 use strongroom_server::error::KeyringError;
 use strongroom_server::keyring::{AliasRow, KeyringAdmin, MasterKeyRow, MasterKeyState, Tally, Wrapped};
 
-use crate::keyring_suite::{MASTER, founded, key_id, key_row, wrapped};
+use crate::keyring_suite::{MASTER, bucket_key_row, founded, key_id, key_row, key_row_below, wrapped};
 
 /// Opens the keyring; each time the same one.
 pub type Open<'a> = &'a (dyn Fn() -> Arc<dyn KeyringAdmin> + Sync);
@@ -149,10 +149,15 @@ pub async fn every_wrapped_key_is_walked_over_and_counted(open: Open<'_>) {
     assert_eq!(page(None, 3).await, [1, 10, 11].map(key_id));
     assert_eq!(page(Some(key_id(11)), 3).await, [key_id(12)]);
     assert_eq!(page(Some(key_id(12)), 3).await, [] as [KeyId; 0]);
+    keyring.keep(bucket_key_row(20, 3)).await.unwrap();
+    keyring.keep(key_row_below(21, 20)).await.unwrap();
+    keyring.keep(key_row_below(22, 20)).await.unwrap();
+    assert_eq!(keyring.count().await.unwrap(), 7);
     let mut tally = keyring.tally().await.unwrap();
-    tally.sort_by_key(|one| one.count);
+    tally.sort_by_key(|one| (one.count, one.kind as u8));
     let counted = |kind, count| Tally { parent: FIRST, kind, count };
-    assert_eq!(tally, [counted(Kind::StoreKey, 1), counted(Kind::DataKey, 3)]);
+    let one_each = [Kind::BucketKey, Kind::StoreKey].map(|kind| counted(kind, 1));
+    assert_eq!(tally, [&one_each[..], &[counted(Kind::DataKey, 5)]].concat(), "those below a bucket key included");
 }
 
 pub async fn wraps_that_were_set_aside_are_counted_for_ever(open: Open<'_>) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strongroom_engine::{ContextDigest, DataKey, KeyId, Kind};
-use strongroom_hsm::{Alias, KeyError, WrappedKey};
+use strongroom_hsm::{Alias, KeyError, MasterKeyId, WrappedKey};
 
 use super::{Keys, locked};
 use crate::audit::Subject;
@@ -70,12 +70,20 @@ impl Keys {
     /// One wrap of those that were set aside in the keyring; more are set aside when none is left.
     async fn count_wrap(&self, alias: &Alias) -> Result<(), KeyringError> {
         let Some((id, _)) = self.masters.current(alias) else { return Ok(()) };
-        let take = |left: &mut u64| left.checked_sub(1).map(|fewer| *left = fewer).is_some();
-        if locked(&self.wraps_left).get_mut(&id).is_some_and(take) {
+        if self.has_wrap_left(&id) {
             return Ok(());
         }
-        self.keyring.take_wraps(id, WRAPS_AT_ONCE).await?;
-        *locked(&self.wraps_left).entry(id).or_default() += WRAPS_AT_ONCE - 1;
+        // Many find a new version's count empty at once, and one setting aside is enough for all.
+        let _only = self.setting_aside.lock().await;
+        if !self.has_wrap_left(&id) {
+            self.keyring.take_wraps(id, WRAPS_AT_ONCE).await?;
+            *locked(&self.wraps_left).entry(id).or_default() += WRAPS_AT_ONCE - 1;
+        }
         Ok(())
+    }
+
+    fn has_wrap_left(&self, id: &MasterKeyId) -> bool {
+        let take = |left: &mut u64| left.checked_sub(1).map(|fewer| *left = fewer).is_some();
+        locked(&self.wraps_left).get_mut(id).is_some_and(take)
     }
 }

@@ -262,6 +262,12 @@ pub trait KeyringAdmin: Keyring {
     /// [`KeyringError::Unavailable`], [`KeyringError::Damaged`].
     async fn tally(&self) -> Result<Vec<Tally>, KeyringError>;
 
+    /// How many wrapped keys there are.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`].
+    async fn count(&self) -> Result<u64, KeyringError>;
+
     /// All wrapped keys after `after`, in the order of their ids, at most `limit`.
     ///
     /// # Errors

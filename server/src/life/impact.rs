@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use strongroom_engine::{KeyId, Kind};
 
-use super::{LifeError, MasterKeyName, OnProgress, Progress, Walk, total};
+use super::{LifeError, MasterKeyName, OnProgress, Progress, Walk};
 use crate::catalog::{BucketRow, ListQuery, Listed, UploadMarker};
 use crate::keyring::{Entry, Wrapped};
 use crate::store::Store;
@@ -87,7 +87,7 @@ impl Under {
         }
         let mut under = Self { data: HashSet::new(), catalog: HashSet::new(), store: HashSet::new() };
         let (mut bucket_keys, mut below) = (HashSet::new(), Vec::new());
-        let (total, mut done) = (total(store).await?, 0);
+        let (total, mut done) = (store.keyring.count().await?, 0);
         let mut walk = Walk::new(store);
         loop {
             let page = walk.next().await?;

@@ -216,11 +216,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How many wrapped keys the keyring holds.
-async fn total(store: &Store) -> Result<u64, KeyringError> {
-    Ok(store.keyring.tally().await?.iter().map(|tally| tally.count).sum())
-}
-
 /// `data`, `bucket`, `catalog` or `store`: what a wrapped key is, for people.
 fn kind_name(row: &KeyRow) -> &'static str {
     match row.kind {

@@ -14,7 +14,7 @@ use strongroom_hsm::{Alias, MasterKeyId, WrappedKey};
 use tokio::sync::Mutex;
 use tokio::time::Interval;
 
-use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
+use super::{LifeError, OnProgress, Progress, Walk, kind_name};
 use crate::audit::Subject;
 use crate::error::{KeyringError, OpError};
 use crate::keyring::{Entry, KeyRow, MasterKeyState, Wrapped};
@@ -83,7 +83,7 @@ pub async fn rewrap(
     let old = rows.iter().filter(is_old).map(|row| row.id).collect();
     let pace = options.per_second.map(|rate| Mutex::new(tokio::time::interval(Duration::from_secs(1) / rate.get())));
     let job = Job { store, alias, current, old, pace };
-    let total = total(store).await?;
+    let total = store.keyring.count().await?;
     let mut sum = Rewrapped::default();
     let wrapped = Walk::new(store).stream().map(|entry| job.wrap(entry)).buffer_unordered(WRAPS_AT_ONCE);
     let mut outcomes = pin!(wrapped.map(|step| job.commit(step)).buffer_unordered(COMMITS_AT_ONCE));

@@ -4,7 +4,7 @@ use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use strongroom_hsm::KeyError;
 
-use super::{LifeError, OnProgress, Progress, Walk, kind_name, total};
+use super::{LifeError, OnProgress, Progress, Walk, kind_name};
 use crate::audit::Subject;
 use crate::keyring::{Entry, Wrapped};
 use crate::store::Store;
@@ -47,7 +47,7 @@ pub struct Unreadable {
 /// The keyring's; [`KeyError::Away`] where the HSM is away, since nothing can be said then.
 pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgress<'_>) -> Result<Verified, LifeError> {
     let step = options.sample.map_or(1, std::num::NonZeroU32::get);
-    let (total, mut found, mut number) = (total(store).await?, Verified::default(), 0_u32);
+    let (total, mut found, mut number) = (store.keyring.count().await?, Verified::default(), 0_u32);
     let mut walk = Walk::new(store);
     loop {
         let page = walk.next().await?;

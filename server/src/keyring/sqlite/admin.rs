@@ -52,10 +52,19 @@ impl KeyringAdmin for SqliteKeyring {
 
     async fn tally(&self) -> Result<Vec<Tally>, KeyringError> {
         // Of a data key under a bucket key, the bucket key's parent counts.
-        let sql = "SELECT coalesce(above.parent, wrapped_key.parent), wrapped_key.kind, count(*)
-                   FROM wrapped_key LEFT JOIN wrapped_key AS above
-                   ON above.id = wrapped_key.parent AND above.kind = 3 AND wrapped_key.kind = 2 GROUP BY 1, 2";
+        let sql = "SELECT coalesce(above.parent, below.parent), below.kind, sum(below.count)
+                   FROM (SELECT parent, kind, count(*) AS count FROM wrapped_key GROUP BY parent, kind) AS below
+                   LEFT JOIN wrapped_key AS above
+                   ON above.id = below.parent AND above.kind = 3 AND below.kind = 2 GROUP BY 1, 2";
         self.database.read(move |connection| rows(connection, sql, [], tally)).await
+    }
+
+    async fn count(&self) -> Result<u64, KeyringError> {
+        let count = |connection: &Connection| {
+            let mut statement = connection.prepare_cached("SELECT count(*) FROM wrapped_key")?;
+            Ok::<_, KeyringError>(statement.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        };
+        self.database.read(count).await
     }
 
     async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<Entry>, KeyringError> {
