@@ -33,11 +33,17 @@ impl DataKey {
 
     /// Copies a key into locked memory and wipes the source.
     pub fn from_bytes(bytes: &mut [u8; 32]) -> Self {
+        let copied = Self::copied_from(bytes);
+        bytes.zeroize();
+        copied
+    }
+
+    /// Copies a key into locked memory, straight from where it stands; whoever owns that wipes it.
+    pub fn copied_from(bytes: &[u8; 32]) -> Self {
         let copied = Secret::fill_with(|secret| {
             secret.copy_from_slice(bytes);
             Ok::<_, Infallible>(())
         });
-        bytes.zeroize();
         match copied {
             Ok(secret) => Self(secret),
             Err(never) => match never {},

@@ -55,9 +55,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.array_ref().copied()
+    }
+
+    /// Where it stands: for a secret, of which a copy would be left on the stack.
+    pub(crate) fn array_ref<const N: usize>(&mut self) -> Result<&'a [u8; N], Malformed> {
         let (head, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
         self.0 = rest;
-        Ok(*head)
+        Ok(head)
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {

@@ -171,7 +171,7 @@ fn decode(plain: &[u8]) -> Result<Vec<SoftwareKey>, Malformed> {
             version: Version(input.u32()?),
             id: MasterKeyId::new(input.array()?),
             may_wrap: input.u8()? == 1,
-            secret: DataKey::from_bytes(&mut input.array()?),
+            secret: DataKey::copied_from(input.array_ref()?),
         })
     };
     let held = (0..count).map(|_| one()).collect::<Result<_, _>>()?;

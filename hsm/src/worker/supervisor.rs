@@ -93,7 +93,7 @@ impl Supervisor {
 impl MasterKeys for Supervisor {
     async fn wrap(&self, alias: &Alias, key: &DataKey, context: &ContextDigest) -> Result<WrappedKey, KeyError> {
         let master = self.pool.to_wrap(alias)?;
-        let key = DataKey::from_bytes(&mut key.expose().clone());
+        let key = DataKey::copied_from(key.expose());
         match self.call(Request::Wrap { master, context: *context.as_bytes(), key }).await? {
             Reply::Wrapped(wrapped) => Ok(wrapped),
             _ => Err(nonsense()),

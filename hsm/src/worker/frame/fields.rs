@@ -179,7 +179,7 @@ pub(super) fn wrapped(input: &mut Reader<'_>) -> Result<WrappedKey, Malformed> {
 }
 
 pub(super) fn data_key(input: &mut Reader<'_>) -> Result<DataKey, Malformed> {
-    Ok(DataKey::from_bytes(&mut input.array()?))
+    input.array_ref().map(DataKey::copied_from)
 }
 
 pub(super) fn put_failure(out: &mut Writer, failure: &Failure) {
