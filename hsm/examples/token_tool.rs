@@ -1,12 +1,12 @@
 //! Does to a token, for this crate's tests, what Strongroom itself never does.
 //!
-//! `token_tool MODULE PIN_FILE extractable|destroy CKA_ID` with SOFTHSM2_CONF set: makes an extractable AES key with this
-//! id (32 hexadecimal digits), or destroys every key with it.
+//! `token_tool MODULE PIN_FILE extractable|destroy|count CKA_ID` with the module's variables set: makes an extractable AES
+//! key with this id (32 hexadecimal digits), destroys every secret key with it, or counts the keys of every kind.
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
-use cryptoki::session::UserType;
+use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use std::error::Error;
 
@@ -16,9 +16,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let id = (0..16).map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16)).collect::<Result<Vec<u8>, _>>()?;
     let module = Pkcs11::new(module)?;
     module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-    let slot = *module.get_slots_with_initialized_token()?.first().ok_or("no token")?;
-    let session = module.open_rw_session(slot)?;
-    session.login(UserType::User, Some(&AuthPin::new(std::fs::read_to_string(pin_file)?.trim().into())))?;
+    let pin = AuthPin::new(std::fs::read_to_string(pin_file)?.trim().into());
+    // The one that takes the PIN: not every module tells which are initialised.
+    let sessions = module.get_slots_with_token()?.into_iter().filter_map(|slot| module.open_rw_session(slot).ok());
+    let logged_in = |session: &Session| session.login(UserType::User, Some(&pin)).is_ok();
+    let session = sessions.into_iter().find(logged_in).ok_or("no token takes this PIN")?;
     let key = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Id(id)];
     match action.as_str() {
         "extractable" => {
@@ -40,6 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             for object in session.find_objects(&key)? {
                 session.destroy_object(object)?;
             }
+        }
+        "count" => {
+            let [_, id] = key;
+            let kinds = [ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY];
+            let counts =
+                kinds.map(|kind| session.find_objects(&[Attribute::Class(kind), id.clone()]).map(|found| found.len()));
+            println!("{}", counts.into_iter().sum::<Result<usize, _>>()?);
         }
         other => return Err(format!("unknown action {other}").into()),
     }

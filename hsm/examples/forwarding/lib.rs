@@ -1,8 +1,8 @@
 //! A PKCS#11 module for this crate's tests: hands every call on to a real module, and goes wrong where it is told to.
 //!
 //! The file `fault` beside the one that SOFTHSM2_CONF or KRYOPTIC_CONF names says how: its first line is the path of the
-//! real module, each further one a fault (see [`fault`]), or a way in which tokens make the IV of AES-GCM (see [`iv`]). It
-//! is read at every call, so that a test changes it under a running worker.
+//! real module, each further one a fault (see [`fault`]), a way in which tokens make the IV of AES-GCM (see [`iv`]), or one
+//! in which they refuse keys (see [`keys`]). It is read at every call, so that a test changes it under a running worker.
 
 #![allow(unsafe_code, non_snake_case, reason = "PKCS#11 is a C interface")]
 #![allow(clippy::missing_safety_doc, missing_docs, reason = "the standard is the documentation")]
@@ -11,6 +11,7 @@
 
 mod fault;
 mod iv;
+mod keys;
 
 use cryptoki_sys::*;
 use std::path::PathBuf;
@@ -94,6 +95,8 @@ fn load() -> Option<Lists> {
     ours.C_Login = Some(log_in);
     ours.C_FindObjectsInit = Some(find_objects_init);
     ours.C_GetAttributeValue = Some(attribute_value);
+    ours.C_GenerateKey = Some(keys::generate);
+    ours.C_GenerateKeyPair = Some(keys::generate_pair);
     ours.C_EncryptInit = Some(encrypt_init);
     ours.C_Encrypt = Some(encrypt);
     ours.C_DecryptInit = Some(decrypt_init);
@@ -106,6 +109,8 @@ fn load() -> Option<Lists> {
         list.C_Login = ours.C_Login;
         list.C_FindObjectsInit = ours.C_FindObjectsInit;
         list.C_GetAttributeValue = ours.C_GetAttributeValue;
+        list.C_GenerateKey = ours.C_GenerateKey;
+        list.C_GenerateKeyPair = ours.C_GenerateKeyPair;
         list.C_EncryptInit = ours.C_EncryptInit;
         list.C_Encrypt = ours.C_Encrypt;
         list.C_DecryptInit = ours.C_DecryptInit;
@@ -246,6 +251,9 @@ unsafe extern "C" fn encrypt_init(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
+    if !keys::load(key, keys::Half::Encrypts) {
+        return CKR_DEVICE_MEMORY;
+    }
     // SAFETY: the caller gives a valid mechanism.
     unsafe { iv::encrypt_init(session, mechanism, key) }
 }
@@ -267,6 +275,9 @@ unsafe extern "C" fn decrypt_init(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
+    if !keys::load(key, keys::Half::Decrypts) {
+        return CKR_DEVICE_MEMORY;
+    }
     // SAFETY: the caller gives a valid mechanism.
     unsafe { iv::decrypt_init(session, mechanism, key) }
 }

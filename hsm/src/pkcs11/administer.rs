@@ -3,7 +3,7 @@
 //! Nothing is made, changed or destroyed because a key was not found, and nothing is destroyed but by the id and the label
 //! that Strongroom gave it.
 
-use super::failure::{Failure, lost};
+use super::failure::{Failure, lost, patiently};
 use super::mechanism::{self, Master, Pattern};
 use super::object::{self, Found, label, read_label, signer_id, told};
 use super::{TokenKeys, generate};
@@ -17,7 +17,6 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
 
 impl TokenKeys {
     /// Makes a key and its canary, for the first rung in order that the token does. It does not wrap before the keyring
@@ -25,22 +24,32 @@ impl TokenKeys {
     pub(crate) fn create(&mut self, alias: Alias, version: Version) -> Result<CreatedKey, Failure> {
         let session = self.writable()?;
         let pattern = self.pattern_for_new()?;
+        let begins = self.is_young();
+        self.young = None;
         let (id, made) = patiently(|| {
             let id = fresh_id()?;
-            Ok((id, generate::make(&session, pattern.rung(), &alias, version, &id)?))
+            Ok((id, generate::make(&self.door, &session, pattern.rung(), &alias, version, &id)?))
+        })
+        .map_err(|failure| match failure {
+            // A module that has run out of room for loaded keys has it in a process that begins.
+            Failure::Lost(why) if !begins => Failure::Stale(why),
+            other => other,
         })?;
         let canary = self.make_canary(&session, pattern, &made.master, &id).map_err(|why| {
             let left = made.destroy(&session);
-            Failure::misconfigured(format!(
+            let what = format!(
                 "token {} made master key {id} but does not wrap under it by {}: {why}; {left}",
                 self.token,
                 pattern.rung()
-            ))
+            );
+            if begins { Failure::misconfigured(what) } else { Failure::Stale(what) }
         })?;
         let created = CreatedKey { id, version, alias, canary };
         // Found by its id, judged, canary opened: the way that every later use takes.
         let known = created.clone().into_known(false);
-        self.twice(&known, |generation| generation.canary_opens(&known))?;
+        self.twice(&known, |generation| generation.canary_opens(&known)).inspect_err(|_| {
+            made.destroy(&session);
+        })?;
         self.generation = None;
         Ok(created)
     }
@@ -207,18 +216,6 @@ impl TokenKeys {
 
     fn writable(&self) -> Result<Rc<Session>, Failure> {
         self.door.writable().map_err(|error| lost(&error))
-    }
-}
-
-/// Some modules answer an error while another process writes to the token: a change is tried again for a while.
-fn patiently<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-    let mut pause = Duration::from_millis(10);
-    loop {
-        match work() {
-            Err(Failure::Lost(_)) if pause < Duration::from_millis(500) => std::thread::sleep(pause),
-            result => return result,
-        }
-        pause *= 2;
     }
 }
 

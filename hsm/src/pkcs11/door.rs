@@ -10,11 +10,14 @@ use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
+use std::cell::Cell;
 use std::rc::Rc;
 
 pub(super) struct Door {
     pub(super) module: Pkcs11,
     pub(super) slot: Slot,
+    /// Whether an RSA key for one use alone was refused here, and one for both was made.
+    pub(super) rsa_for_both_uses: Cell<bool>,
     anchor: Rc<Session>,
 }
 
@@ -32,7 +35,8 @@ impl Door {
         let anchor = anchor.map_err(|error| lost(&error))?;
         let mut notes = Vec::new();
         log_in(&anchor, info, pin, refused, &mut notes)?;
-        Ok((Self { module, slot, anchor: Rc::new(anchor) }, notes))
+        let anchor = Rc::new(anchor);
+        Ok((Self { module, slot, rsa_for_both_uses: Cell::new(false), anchor }, notes))
     }
 
     /// A session to work in; the anchor where the token allows no other.
@@ -43,6 +47,12 @@ impl Door {
     /// A session that may make, change and destroy objects.
     pub(super) fn writable(&self) -> Result<Rc<Session>, Error> {
         self.or_anchor(self.module.open_rw_session(self.slot))
+    }
+
+    /// A session to make throw-away keys in: a writable one where there is any, since one module makes key pairs in no
+    /// other.
+    pub(super) fn workshop(&self) -> Result<Rc<Session>, Error> {
+        self.writable().or_else(|_| self.session())
     }
 
     fn or_anchor(&self, opened: Result<Session, Error>) -> Result<Rc<Session>, Error> {

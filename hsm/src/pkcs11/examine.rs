@@ -1,7 +1,8 @@
 //! The doctor at work: what a module and its token are and do, tried on throw-away keys.
 //!
 //! Attributes prove nothing (one module gives a non-extractable key away by C_WrapKey, and by C_CopyObject), so each way out
-//! is tried. Every key is a session object, but for none: nothing is left on the token, and no master key is touched.
+//! is tried. Every key is a session object, or destroyed at once: nothing is left on the token, and no master key is
+//! touched.
 
 use super::door::Door;
 use super::failure::describe;
@@ -70,8 +71,8 @@ fn token(library: &Pkcs11, wanted: &OpenToken, report: &mut DoctorReport) -> Opt
                 "{} in slot {}, {} {}, firmware {}",
                 module::name(&info),
                 slot.id(),
-                info.manufacturer_id(),
-                info.model(),
+                without_nulls(info.manufacturer_id()),
+                without_nulls(info.model()),
                 info.firmware_version()
             );
             report.good("token", what);
@@ -92,6 +93,11 @@ fn token(library: &Pkcs11, wanted: &OpenToken, report: &mut DoctorReport) -> Opt
             None
         }
     }
+}
+
+/// A module that fills its fields up with zeros, not blanks, is not to turn the report into a binary file.
+fn without_nulls(field: &str) -> &str {
+    field.trim_end_matches('\0')
 }
 
 fn mechanisms(library: &Pkcs11, slot: Slot, report: &mut DoctorReport) {
@@ -172,9 +178,10 @@ fn rungs(door: &Door, report: &mut DoctorReport) -> Vec<Pattern> {
 }
 
 fn oaep(door: &Door) -> Result<(), String> {
-    let session = door.session().map_err(|error| describe(&error))?;
-    let master = generate::throw_away_rsa(&session)?;
-    trial::attempt(door, &session, Pattern::Oaep, &Master::Rsa(master))
+    let session = door.workshop().map_err(|error| describe(&error))?;
+    generate::with_throw_away_rsa(door, &session, |master| {
+        trial::attempt(door, &session, Pattern::Oaep, &Master::Rsa(master))
+    })
 }
 
 /// Tries one way out: how the key got out, if it did.
@@ -191,7 +198,7 @@ fn confinement(door: &Door, report: &mut DoctorReport) {
     ];
     for (about, way) in ways {
         let tried = (|| {
-            let session = door.session()?;
+            let session = door.workshop()?;
             let key = generate::aes(&session, false, "strongroom/doctor", &random_id())?;
             way(&session, key)
         })();
@@ -309,28 +316,29 @@ fn sessions(door: &Door, most: u32, info: &TokenInfo, report: &mut DoctorReport)
 
 fn latency(door: &Door, pattern: Option<Pattern>, calls: u32, report: &mut DoctorReport) {
     let Some(pattern) = pattern else { return };
-    let measured = || -> Result<(Vec<Duration>, Vec<Duration>), String> {
-        let session = door.session().map_err(|error| describe(&error))?;
-        let master = match pattern {
-            Pattern::Oaep => Master::Rsa(generate::throw_away_rsa(&session)?),
-            Pattern::KeyWrap | Pattern::Gcm(_) => {
-                let key = generate::aes(&session, false, "strongroom/doctor", &random_id());
-                Master::Aes(key.map_err(|error| describe(&error))?)
-            }
-        };
+    let measured = |session: &Session, master: &Master| -> Result<(Vec<Duration>, Vec<Duration>), String> {
         let (key, context) = ([7; 32], [9; 32]);
         let (mut wraps, mut unwraps) = (Vec::new(), Vec::new());
         for _ in 0..calls.max(1) {
             let begun = Instant::now();
-            let sealed = mechanism::encrypt(&session, pattern, &master, &key, &context).map_err(|e| e.describe())?;
+            let sealed = mechanism::encrypt(session, pattern, master, &key, &context).map_err(|e| e.describe())?;
             let wrapped = begun.elapsed();
-            mechanism::decrypt(&session, pattern.rung(), &master, &sealed, &context).map_err(|e| e.describe())?;
+            mechanism::decrypt(session, pattern.rung(), master, &sealed, &context).map_err(|e| e.describe())?;
             wraps.push(begun.elapsed());
             unwraps.push(begun.elapsed() - wrapped);
         }
         Ok((wraps, unwraps))
     };
-    match measured() {
+    let on_a_key_of_its_own = || {
+        let session = door.workshop().map_err(|error| describe(&error))?;
+        if pattern == Pattern::Oaep {
+            generate::with_throw_away_rsa(door, &session, |master| measured(&session, &Master::Rsa(master)))
+        } else {
+            let key = generate::aes(&session, false, "strongroom/doctor", &random_id());
+            measured(&session, &Master::Aes(key.map_err(|error| describe(&error))?))
+        }
+    };
+    match on_a_key_of_its_own() {
         Ok((wraps, unwraps)) => {
             let (wrap, unwrap) = (quantiles(wraps), quantiles(unwraps));
             report.wrap = Some(wrap);

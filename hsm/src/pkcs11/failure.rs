@@ -5,6 +5,7 @@
 use super::pin::RefusedPin;
 use crate::error::KeyError;
 use cryptoki::error::Error;
+use std::time::Duration;
 
 /// How a piece of work in the worker ended, if not well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,14 @@ impl Failure {
         Self::Call(KeyError::Misconfigured(what.into()))
     }
 
+    /// Why, without what it means.
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Self::Call(error) => error.to_string(),
+            Self::Lost(reason) | Self::Stale(reason) | Self::PinRefused { what: reason, .. } => reason,
+        }
+    }
+
     pub(crate) fn into_error(self) -> KeyError {
         match self {
             Self::Call(error) => error,
@@ -48,4 +57,16 @@ pub(crate) fn describe(error: &Error) -> String {
 
 pub(crate) fn lost(error: &Error) -> Failure {
     Failure::Lost(describe(error))
+}
+
+/// Some modules answer an error while another process writes to the token: a change is tried again for a while.
+pub(crate) fn patiently<T>(mut work: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match work() {
+            Err(Failure::Lost(_)) if pause < Duration::from_millis(500) => std::thread::sleep(pause),
+            result => return result,
+        }
+        pause *= 2;
+    }
 }

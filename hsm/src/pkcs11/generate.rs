@@ -3,7 +3,8 @@
 //! What the token made is read back; what could leave it is destroyed, by handle, and so is a master key that turns out
 //! not to wrap.
 
-use super::failure::{Failure, describe, lost};
+use super::door::Door;
+use super::failure::{Failure, describe, lost, patiently};
 use super::mechanism::Master;
 use super::oaep::RsaMaster;
 use super::object::{self, Found, label, signer_id, why_it_could_leave};
@@ -32,6 +33,7 @@ impl Made {
 
 /// Makes a key for this rung on the token.
 pub(super) fn make(
+    door: &Door,
     session: &Session,
     rung: Rung,
     alias: &Alias,
@@ -46,9 +48,9 @@ pub(super) fn make(
             Ok(Made { master: Master::Aes(handle), objects: vec![handle] })
         }
         Rung::RsaOaep => {
-            let (public, private) = rsa(session, Use::Wrap, true, &label, id).map_err(|error| lost(&error))?;
+            let (public, private) = rsa(door, session, Use::Wrap, true, &label, id).map_err(|error| lost(&error))?;
             let mut objects = vec![public, private];
-            let signing = rsa(session, Use::Sign, true, &format!("{label}/sign"), &signer_id(id));
+            let signing = rsa(door, session, Use::Sign, true, &format!("{label}/sign"), &signer_id(id));
             let (verifier, signer) = signing.map_err(|error| {
                 destroy_all(session, &objects);
                 lost(&error)
@@ -97,18 +99,38 @@ enum Use {
     Sign,
 }
 
-/// Two RSA key pairs as session objects: gone with the session.
-pub(super) fn throw_away_rsa(session: &Session) -> Result<RsaMaster, String> {
+/// Works with two RSA key pairs that are made for it: session objects, or where the token makes none, objects of the token
+/// that are destroyed afterwards.
+pub(super) fn with_throw_away_rsa<T>(
+    door: &Door,
+    session: &Session,
+    work: impl FnOnce(RsaMaster) -> Result<T, String>,
+) -> Result<T, String> {
     let id = MasterKeyId::new([0x5a; 16]);
-    let made = |usage| rsa(session, usage, false, "strongroom/throw-away", &id).map_err(|error| describe(&error));
-    let (public, private) = made(Use::Wrap)?;
-    let (_, signer) = made(Use::Sign)?;
-    let verifier = object::rsa_components(session, signer).map_err(|error| describe(&error))?;
-    let verifier = verifier.ok_or("the token does not tell the modulus of its own key")?;
-    Ok(RsaMaster { id, public, private, signer, verifier })
+    let make = |usage, stays| rsa(door, session, usage, stays, "strongroom/throw-away", &id);
+    let told = |error: Error| describe(&error);
+    let (stays, (public, private)) = match make(Use::Wrap, false) {
+        Ok(pair) => (false, pair),
+        Err(_) => (true, make(Use::Wrap, true).map_err(told)?),
+    };
+    let mut objects = vec![public, private];
+    let result = make(Use::Sign, stays).map_err(told).and_then(|(public_signer, signer)| {
+        objects.extend([public_signer, signer]);
+        let verifier = object::rsa_components(session, signer).map_err(told)?;
+        let verifier = verifier.ok_or("the token does not tell the modulus of its own key")?;
+        work(RsaMaster { id, public, private, signer, verifier })
+    });
+    if stays {
+        remove(session, &objects).map_err(|why| {
+            format!("the token keeps keys with the label strongroom/throw-away ({why}): remove them by hand")
+        })?;
+    }
+    result
 }
 
+/// For one use alone where the token makes such keys: one module makes an RSA key for both or not at all.
 fn rsa(
+    door: &Door,
     session: &Session,
     usage: Use,
     stays: bool,
@@ -121,22 +143,28 @@ fn rsa(
         Attribute::ModulusBits(RSA_BITS.into()),
         Attribute::PublicExponent(vec![1, 0, 1]),
         Attribute::Private(false),
-        Attribute::Encrypt(usage == Use::Wrap),
-        Attribute::Verify(usage == Use::Sign),
         Attribute::Wrap(false),
         Attribute::Modifiable(true),
     ];
-    let private = [
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Decrypt(usage == Use::Wrap),
-        Attribute::Sign(usage == Use::Sign),
-        Attribute::Unwrap(false),
-    ];
-    let public: Vec<Attribute> = both.iter().chain(&public).cloned().collect();
-    let private: Vec<Attribute> = both.iter().chain(&private).cloned().collect();
-    session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)
+    let private =
+        [Attribute::Private(true), Attribute::Sensitive(true), Attribute::Extractable(false), Attribute::Unwrap(false)];
+    let wraps = [Attribute::Encrypt(usage == Use::Wrap), Attribute::Decrypt(usage == Use::Wrap)];
+    let signs = [Attribute::Verify(usage == Use::Sign), Attribute::Sign(usage == Use::Sign)];
+    let make = |uses: &[&[Attribute; 2]]| {
+        let of_half = |half: usize, rest: &[Attribute]| -> Vec<Attribute> {
+            both.iter().chain(rest).chain(uses.iter().map(|pair| &pair[half])).cloned().collect()
+        };
+        session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &of_half(0, &public), &of_half(1, &private))
+    };
+    let known = &door.rsa_for_both_uses;
+    if !known.get()
+        && let Ok(pair) = make(&[&wraps, &signs])
+    {
+        return Ok(pair);
+    }
+    let pair = make(&[if usage == Use::Wrap { &wraps } else { &signs }])?;
+    known.set(true);
+    Ok(pair)
 }
 
 fn check(
@@ -156,11 +184,14 @@ fn check(
 }
 
 fn destroy_all(session: &Session, objects: &[ObjectHandle]) -> String {
-    let failed: Vec<String> =
-        objects.iter().filter_map(|one| session.destroy_object(*one).err()).map(|error| describe(&error)).collect();
-    if failed.is_empty() {
-        "it was destroyed".to_owned()
-    } else {
-        format!("destroying it failed ({}): remove it by hand", failed.join(", "))
+    match remove(session, objects) {
+        Ok(()) => "it was destroyed".to_owned(),
+        Err(why) => format!("destroying it failed ({why}): remove it by hand"),
     }
+}
+
+fn remove(session: &Session, objects: &[ObjectHandle]) -> Result<(), String> {
+    let destroy = |one: &ObjectHandle| patiently(|| session.destroy_object(*one).map_err(|error| lost(&error)));
+    let failed: Vec<String> = objects.iter().filter_map(|one| destroy(one).err()).map(Failure::into_reason).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join(", ")) }
 }

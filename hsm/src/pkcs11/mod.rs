@@ -46,6 +46,9 @@ const YOUTH: Duration = Duration::from_secs(30);
 /// Canaries are opened for so long when a worker starts; the others when their keys are used.
 const LOOK_FOR_KNOWN: Duration = Duration::from_secs(1);
 
+/// And so many, since a key that was used may take room in the module for the life of the process.
+const LOOK_FOR_KNOWN_MAX: usize = 8;
+
 /// Canaries of other keys that are asked, at most, whether the HSM is away.
 const JUDGES_MAX: usize = 16;
 
@@ -86,7 +89,7 @@ pub(crate) struct TokenKeys {
     rungs: Vec<Rung>,
     habits: Habits,
     known: KnownKeys,
-    /// Known keys that were not to be found when this process was young.
+    /// Known keys that were not there, or did not work, when this process was young.
     gone: HashSet<MasterKeyId>,
     /// Keys that this process heard of after it began: not seeing one of them says nothing about the token.
     learnt: HashSet<MasterKeyId>,
@@ -186,20 +189,19 @@ impl TokenKeys {
         if self.is_outgrown(&known.alias) {
             return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
         }
-        let wrapped = self.twice(&known, |generation| generation.wrap(&known, key, context));
-        self.young = None;
-        let (rung, ciphertext) = match wrapped {
+        let wrapped = match self.twice(&known, |generation| generation.wrap(&known, key, context)) {
             // The canary opens, and there were no bytes yet that could be at fault. Modules name this in several ways.
             Err(Failure::Call(KeyError::Refused)) if self.is_retired(master) => {
-                return Err(Failure::Call(KeyError::Superseded { alias: known.alias }));
+                Err(Failure::Call(KeyError::Superseded { alias: known.alias }))
             }
             Err(Failure::Call(KeyError::Refused)) => {
                 let reason = format!("token {} decrypts but does not encrypt", self.token);
-                return Err(Failure::Call(KeyError::away(reason)));
+                Err(self.unless_a_successor_may(master, &reason, Failure::Call(KeyError::away(reason.clone()))))
             }
-            other => other?,
+            other => other,
         };
-        Ok(WrappedKey { master: *master, rung, ciphertext })
+        self.young = None;
+        wrapped.map(|(rung, ciphertext)| WrappedKey { master: *master, rung, ciphertext })
     }
 
     pub(crate) fn unwrap(&mut self, wrapped: &WrappedKey, context: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, Failure> {
@@ -243,34 +245,39 @@ impl TokenKeys {
                 Err(trouble) => trouble,
             };
         }
-        match trouble {
-            Trouble::Final(error) => Err(Failure::Call(error)),
-            Trouble::Call(reason) => Err(self.judge(known, &reason)),
-            Trouble::Absent => {
-                let failure = self.judge(known, "no key has this id");
-                // Modules that share a token between processes do not always notice what another has made. A process
-                // that begins does.
-                if failure == Failure::Call(KeyError::UnknownMasterKey { id: known.id })
-                    && (self.learnt.contains(&known.id) || self.young.is_none_or(|since| since.elapsed() > YOUTH))
-                    && !self.gone.contains(&known.id)
-                {
-                    let why = format!("master key {} is not seen, so a new worker looks for it", known.id);
-                    return Err(Failure::Stale(why));
-                }
-                self.gone.insert(known.id);
-                Err(failure)
-            }
+        let reason = match trouble {
+            Trouble::Final(error) => return Err(Failure::Call(error)),
+            Trouble::Call(reason) => reason,
+            Trouble::Absent => "no key has this id".to_owned(),
+        };
+        let failure = self.judge(known, &reason);
+        if failure == Failure::Call(KeyError::UnknownMasterKey { id: known.id }) {
+            return Err(self.unless_a_successor_may(&known.id, &reason, failure));
         }
+        Err(failure)
+    }
+
+    /// What a process that begins might do is left to one, once for each key: modules that share a token between processes
+    /// do not always notice what another has made, and some run out of room for the keys that they have loaded.
+    fn unless_a_successor_may(&mut self, id: &MasterKeyId, reason: &str, failure: Failure) -> Failure {
+        if self.gone.contains(id) || (self.is_young() && !self.learnt.contains(id)) {
+            self.gone.insert(*id);
+            return failure;
+        }
+        Failure::Stale(format!("master key {id} does not work ({reason}), so a new worker tries it"))
+    }
+
+    /// Whether this process has just opened the token and answered nothing yet.
+    fn is_young(&self) -> bool {
+        self.young.is_some_and(|since| since.elapsed() <= YOUTH)
     }
 
     fn once<T>(&mut self, work: impl Fn(&mut Generation) -> Result<T, Trouble>) -> Result<T, Trouble> {
         let mut generation = match self.generation.take() {
             Some(generation) => generation,
             None => Generation::open(self.door.clone(), self.habits.clone()).map_err(|failure| match failure {
-                Failure::Lost(reason) | Failure::Stale(reason) | Failure::PinRefused { what: reason, .. } => {
-                    Trouble::Call(reason)
-                }
                 Failure::Call(error) => Trouble::Final(error),
+                other => Trouble::Call(other.into_reason()),
             })?,
         };
         let result = work(&mut generation);
@@ -306,9 +313,9 @@ impl TokenKeys {
         let mut usable = known.is_empty();
         let mut refused = None;
         let begun = Instant::now();
-        for key in &known {
+        for (looked, key) in known.iter().enumerate() {
             // A slow HSM with many versions must not keep its workers from starting.
-            if usable && begun.elapsed() > LOOK_FOR_KNOWN {
+            if usable && (looked >= LOOK_FOR_KNOWN_MAX || begun.elapsed() > LOOK_FOR_KNOWN) {
                 break;
             }
             if self.once(|generation| generation.canary_opens(key)).is_ok() {

@@ -28,7 +28,7 @@ pub(super) fn aes_patterns(door: &Door, rungs: &[Rung]) -> Result<Vec<Trial>, Fa
             continue;
         }
         // A session of its own: some modules leave a failed operation open.
-        let session = door.session().map_err(|error| lost(&error))?;
+        let session = door.workshop().map_err(|error| lost(&error))?;
         let fault = match throw_away(&session) {
             Ok(master) => attempt(door, &session, pattern, &master).err(),
             Err(why) => Some(why),

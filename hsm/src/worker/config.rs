@@ -27,8 +27,7 @@ pub struct ModuleConfig {
     pub pin: PinSource,
     /// The aliases whose master keys lie there; any other is refused. None named: all.
     pub aliases: Vec<Alias>,
-    /// Variables that the module reads, set in the worker over what it inherits. Only names that would be inherited
-    /// are taken (`SOFTHSM2_CONF`, `KRYOPTIC_CONF`, `P11_KIT_SERVER_ADDRESS`, `TPM2_PKCS11_*`).
+    /// Variables that the module reads, set in the worker over what it inherits.
     pub environment: Vec<(String, OsString)>,
     /// Serial of the token that holds the master keys, as [`Supervisor::token_serial`](crate::Supervisor::token_serial)
     /// told it when they were made. Another token under the same label is then refused by name.
@@ -111,7 +110,7 @@ impl Default for Limits {
     }
 }
 
-/// Whether the worker gets this variable: what modules and the loader need, nothing of the server's.
+/// Whether the worker gets this variable of the server's unasked: what modules and the loader need.
 pub(super) fn may_inherit(name: &str) -> bool {
     const NAMES: [&str; 9] = [
         "CREDENTIALS_DIRECTORY",

@@ -1,7 +1,8 @@
 //! One worker process as its parent sees it: started, asked, and ended.
 //!
-//! It gets a close-on-exec socket as standard input, an environment by allow-list, and nothing else of the server's.
-//! Every read and write on the socket has a deadline. Dropping a [`Process`] ends the child and reaps it.
+//! It gets a close-on-exec socket as standard input, variables by allow-list and those that are configured for it, and
+//! nothing else of the server's. Every read and write on the socket has a deadline. Dropping a [`Process`] ends the child
+//! and reaps it.
 
 use super::config::{ModuleConfig, WorkerCommand, may_inherit};
 use super::frame::{FrameReader, Reply, Request, send};
@@ -60,12 +61,11 @@ impl Process {
         socket.set_read_timeout(Some(deadline)).map_err(failed)?;
         socket.set_write_timeout(Some(deadline)).map_err(failed)?;
         let inherited = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_inherit));
-        let given = environment.iter().filter(|(name, _)| may_inherit(name));
         let child = Command::new(&command.program)
             .args(&command.args)
             .env_clear()
             .envs(inherited)
-            .envs(given.map(|(name, value)| (name, value)))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             // A Ctrl-C at the terminal is the server's to answer: it still needs the worker to finish what is in flight.
             .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -144,6 +144,25 @@ fn a_new_key_that_the_token_calls_extractable_is_destroyed() {
     create(&keys, 3);
 }
 
+#[test]
+fn a_module_with_room_for_few_keys_makes_and_serves_many() {
+    let (token, keys, _) = forwarded();
+    // Eight canaries are opened at the start, and a key is two halves.
+    token.fault("room 10");
+    let mut wrapped = Vec::new();
+    for version in 2..12 {
+        let key = create(&keys, version);
+        keys.register(vec![key.clone()]);
+        wrapped.push(wrap(&keys, &data_key()).unwrap());
+        assert_eq!(wrapped.last().unwrap().master, key.id);
+    }
+    // Whatever the module has room left for when a call comes.
+    for count in 1..=wrapped.len() {
+        assert!(wrapped.iter().take(count).all(|wrapped| unwrap(&keys, wrapped).is_ok()), "{count}");
+        assert!(wrap(&keys, &data_key()).is_ok(), "{count}");
+    }
+}
+
 /// Every value that the standard gives these calls, and one of a vendor's.
 fn ckr_values() -> Vec<u64> {
     let standard = [

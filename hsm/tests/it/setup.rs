@@ -1,6 +1,6 @@
 //! PINs, tokens and keys that are not as they should be, and what a worker may not hold.
 
-use crate::harness::{LABEL, Token, data_key, example, run, until, wrap};
+use crate::harness::{LABEL, Token, create, data_key, example, run, until, wrap};
 use pollster::block_on;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -97,8 +97,11 @@ fn a_token_is_found_by_serial_too() {
 }
 
 #[test]
-fn neither_pin_nor_the_servers_environment_reach_the_worker() {
-    let (token, keys, _) = Token::with_key();
+fn neither_pin_nor_the_servers_environment_reach_the_worker_but_what_is_configured_does() {
+    let mut token = Token::new();
+    token.config.environment.push(("VENDOR_CONF".to_owned(), "/etc/vendor".into()));
+    let keys = token.start(Vec::new());
+    create(&keys, 1);
     let pin = fs::read(&token.dev.pin_file).unwrap();
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the control: this process has variables of its own");
     for id in keys.worker_ids() {
@@ -108,7 +111,9 @@ fn neither_pin_nor_the_servers_environment_reach_the_worker() {
             Ok(environment) => {
                 assert!(!contains(&environment, &pin));
                 assert!(!contains(&environment, b"CARGO_MANIFEST_DIR"));
-                assert!(contains(&environment, b"SOFTHSM2_CONF="));
+                assert!(
+                    contains(&environment, b"SOFTHSM2_CONF=") && contains(&environment, b"VENDOR_CONF=/etc/vendor")
+                );
             }
             // What an ordinary user sees of a process that is not dumpable.
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied),

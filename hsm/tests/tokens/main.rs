@@ -1,8 +1,8 @@
 //! The same promises on every token that this machine has: SoftHSM, kryoptic, opencryptoki, kryoptic behind p11-kit, NSS,
-//! and our forwarding module in each way of making an IV.
+//! tpm2-pkcs11, and our forwarding module in each way of making an IV.
 //!
 //! A token that cannot be had is a test of its own that is shown as ignored, with what is missing; where
-//! STRONGROOM_TOKENS lists it by name, it fails.
+//! STRONGROOM_TOKENS lists it by name, it fails. A promise that a token cannot keep is shown as ignored, with the reason.
 
 #![allow(
     clippy::print_stderr,
@@ -30,6 +30,9 @@ fn main() {
         match (place.look)() {
             Ok(()) => trials.extend(suite::PROMISES.iter().filter(|promise| (promise.applies)(place)).map(|promise| {
                 let name = format!("{}::{}", place.name, promise.name);
+                if let Some(why) = place.excuse(promise.name) {
+                    return left_out(format!("{name} is left out: {why}"), true, why);
+                }
                 Trial::test(name, move || {
                     let site = Site::make(place).map_err(|error| error.to_string())?;
                     (promise.check)(&site);
@@ -38,12 +41,16 @@ fn main() {
             })),
             Err(Absent(why)) => {
                 let is_wanted = wanted.split(',').any(|name| name == place.name);
-                let name = format!("{} is absent: {why}", place.name);
-                // Also where tests are told quietly.
-                eprintln!("{name}");
-                trials.push(Trial::test(name, move || Err(why.into())).with_ignored_flag(!is_wanted));
+                trials.push(left_out(format!("{} is absent: {why}", place.name), !is_wanted, why));
             }
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A test that is shown as ignored, or fails, and says why also where tests are told quietly.
+fn left_out(name: String, is_ignored: bool, why: impl Into<String>) -> Trial {
+    eprintln!("{name}");
+    let why = why.into();
+    Trial::test(name, move || Err(why.into())).with_ignored_flag(is_ignored)
 }

@@ -1,7 +1,8 @@
 //! The tokens: how each is found, made, and ended.
 //!
 //! Every one lies in a folder of its own but opencryptoki's, which is the machine's: it is used only where
-//! STRONGROOM_OPENCRYPTOKI=1 says that it may be initialised, and by one test at a time.
+//! STRONGROOM_OPENCRYPTOKI=1 says that it may be initialised, and by one test at a time. tpm2-pkcs11 keeps its tokens in
+//! such folders and its keys under those of a TPM: STRONGROOM_TPM2 names one for tests, as TPM2_PKCS11_TCTI would.
 
 use crate::harness::{example, run};
 use std::ffi::OsString;
@@ -43,6 +44,13 @@ impl Place {
     pub(crate) fn is_remote(&self) -> bool {
         self.kind == Kind::P11Kit
     }
+
+    /// Why this token cannot keep a promise that the others keep.
+    pub(crate) fn excuse(&self, promise: &str) -> Option<&'static str> {
+        let is_excused = self.kind == Kind::Tpm2
+            && promise == "a_retired_version_unwraps_and_the_token_itself_wraps_nothing_under_it";
+        is_excused.then_some("it keeps CKA_ENCRYPT and does not heed it")
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +60,7 @@ enum Kind {
     Opencryptoki,
     P11Kit,
     Nss,
+    Tpm2,
 }
 
 const fn forwarded(name: &'static str, fault: &'static str) -> Place {
@@ -77,6 +86,7 @@ pub(crate) const ALL: &[Place] = &[
         look: opencryptoki,
     },
     Place { name: "p11-kit", rung: Rung::RsaOaep, imports: false, fault: None, kind: Kind::P11Kit, look: p11_kit },
+    Place { name: "tpm2", rung: Rung::RsaOaep, imports: false, fault: None, kind: Kind::Tpm2, look: tpm2 },
     Place { name: NSS, rung: Rung::AesKeyWrap, imports: false, fault: Some(""), kind: Kind::Nss, look: nss },
     forwarded("iv-handed-back", "iv handed-back"),
     forwarded("iv-zeros-filled", "iv zeros-filled"),
@@ -84,6 +94,14 @@ pub(crate) const ALL: &[Place] = &[
     forwarded("iv-appended-both", "iv appended-both"),
     forwarded("slow", "slow 5"),
     forwarded("one-session", "sessions 1"),
+    Place {
+        name: NARROW,
+        rung: Rung::RsaOaep,
+        imports: false,
+        fault: Some("narrow"),
+        kind: Kind::Kryoptic,
+        look: kryoptic,
+    },
     Place {
         name: "iv-message",
         rung: Rung::AesKeyWrap,
@@ -94,6 +112,9 @@ pub(crate) const ALL: &[Place] = &[
     },
 ];
 
+/// Makes few keys: no AES, and RSA only as objects of the token and for both uses.
+pub(crate) const NARROW: &str = "narrow";
+
 /// Starts only with a text in C_Initialize, which the forwarding module gives it, and gives keys away.
 pub(crate) const NSS: &str = "nss";
 const NSS_MODULE: &str = "/usr/lib/x86_64-linux-gnu/libsoftokn3.so";
@@ -101,6 +122,7 @@ const NSS_LABEL: &str = "NSS Certificate DB";
 
 const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 const OPENCRYPTOKI: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/libopencryptoki.so";
+const TPM2: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so";
 const P11_KIT_CLIENT: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so";
 
 fn there(path: impl AsRef<Path>, advice: &str) -> Result<(), Absent> {
@@ -136,6 +158,11 @@ fn opencryptoki() -> Result<(), Absent> {
         fs::read_to_string(entry.path().join("comm")).is_ok_and(|name| name.trim() == "pkcsslotd")
     };
     if processes.into_iter().any(is_daemon) { Ok(()) } else { Err(Absent("pkcsslotd does not run".to_owned())) }
+}
+
+fn tpm2() -> Result<(), Absent> {
+    there(TPM2, "install libtpm2-pkcs11-1")?;
+    std::env::var_os("STRONGROOM_TPM2").map(drop).ok_or_else(|| Absent("ci/tokens-extra starts one".to_owned()))
 }
 
 fn nss() -> Result<(), Absent> {
@@ -250,6 +277,16 @@ impl Site {
         }
     }
 
+    /// How many keys on the token have this CKA_ID.
+    pub(crate) fn count_keys(&self, id: &str) -> String {
+        let PinSource::File(pin) = &self.config.pin else { panic!("a file") };
+        let mut tool = Command::new(example("token_tool"));
+        tool.arg(&self.config.module).arg(pin).args(["count", id]).envs(self.config.environment.clone());
+        let output = tool.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     pub(crate) fn command(&self) -> WorkerCommand {
         WorkerCommand { program: example("worker"), args: vec!["--log".into(), self.dir.path().join("starts").into()] }
     }
@@ -295,5 +332,12 @@ fn lay_out(kind: Kind, dir: &Path) -> std::io::Result<LaidOut> {
         // The variable only says where the file of faults is.
         Kind::Nss => Ok((NSS_MODULE.into(), "-", vec![("SOFTHSM2_CONF".to_owned(), dir.join("nss").into())])),
         Kind::Opencryptoki => Ok((OPENCRYPTOKI.into(), "3", Vec::new())),
+        Kind::Tpm2 => {
+            let given =
+                [("STRONGROOM_TPM2", "TPM2_PKCS11_TCTI"), ("DBUS_SYSTEM_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS")];
+            let given = given.iter().filter_map(|(from, to)| Some(((*to).to_owned(), std::env::var_os(from)?)));
+            let store = ("TPM2_PKCS11_STORE".to_owned(), dir.into());
+            Ok((TPM2.into(), "-", given.chain([store]).collect()))
+        }
     }
 }
