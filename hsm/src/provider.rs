@@ -152,6 +152,8 @@ pub struct KnownKey {
     pub current: bool,
     /// Whether it may be used at all: a disabled version neither wraps nor unwraps.
     pub enabled: bool,
+    /// The highest version of its alias that was begun by who shares the keyring: one on the token above that is not theirs.
+    pub begun: Version,
 }
 
 /// A master key just made, to be written to the keyring and then registered.
@@ -170,7 +172,15 @@ pub struct CreatedKey {
 impl CreatedKey {
     /// As the keyring knows it once its row is committed.
     pub fn into_known(self, current: bool) -> KnownKey {
-        KnownKey { alias: self.alias, version: self.version, id: self.id, canary: self.canary, current, enabled: true }
+        KnownKey {
+            alias: self.alias,
+            version: self.version,
+            id: self.id,
+            canary: self.canary,
+            current,
+            enabled: true,
+            begun: self.version,
+        }
     }
 }
 

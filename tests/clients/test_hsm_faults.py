@@ -300,6 +300,23 @@ def test_a_module_that_crashes_costs_nobody_anything(site, filled):
     check_back(filled)
 
 
+def test_a_rotation_that_dies_half_way_stops_no_write_and_what_it_left_can_be_destroyed(site, filled):
+    site.soft.fault("crash")
+    assert site.keys(filled, "rotate", "default", code=1).returncode == 1
+    site.soft.fault()
+    check_back(filled)
+    check_back(filled.restart())
+    assert json.loads(site.keys(filled, "rotate", "default").stdout)["version"] == 3
+    left = [key["version"] for key in json.loads(site.keys(filled, "list").stdout) if key["state"] == "unknown-to-keyring"]
+    assert left == [2], "on the token, and not in the keyring"
+    site.keys(filled, "adopt", "default/2")
+    versions = json.loads(site.keys(filled, "list").stdout)
+    assert [key["version"] for key in versions if key["current"]] == [3], "an older one does not take over"
+    site.keys(filled, "schedule-destruction", "default/2", "--days", "0")
+    site.keys(filled, "destroy", "default/2", "--yes")
+    check_back(filled)
+
+
 def test_a_module_that_crashes_every_time_is_away_until_it_does_not(site, filled):
     site.soft.fault("crash")
     filled_s3 = filled.s3()

@@ -24,6 +24,7 @@ macro_rules! key_life_suite {
             $crate::key_life_suite::a_version_with_something_under_it_is_not_to_be_destroyed as a_version_with_something_under_it_is_not_to_be_destroyed,
             $crate::key_life_suite::a_key_is_replaced_only_where_its_old_bytes_stand as a_key_is_replaced_only_where_its_old_bytes_stand,
             $crate::key_life_suite::every_wrapped_key_is_walked_over_and_counted as every_wrapped_key_is_walked_over_and_counted,
+            $crate::key_life_suite::a_version_that_was_begun_is_remembered_by_its_alias as a_version_that_was_begun_is_remembered_by_its_alias,
             $crate::key_life_suite::wraps_that_were_set_aside_are_counted_for_ever as wraps_that_were_set_aside_are_counted_for_ever,
             $crate::key_life_suite::settings_of_an_alias_are_kept as settings_of_an_alias_are_kept,
         }
@@ -46,6 +47,7 @@ fn version(number: u32, id: MasterKeyId, current: bool) -> MasterKeyRow {
         state: MasterKeyState::Enabled,
         created_ms: 7,
         wraps: 0,
+        begun: Version(number),
     }
 }
 
@@ -158,6 +160,15 @@ pub async fn every_wrapped_key_is_walked_over_and_counted(open: Open<'_>) {
     let counted = |kind, count| Tally { parent: FIRST, kind, count };
     let one_each = [Kind::BucketKey, Kind::StoreKey].map(|kind| counted(kind, 1));
     assert_eq!(tally, [&one_each[..], &[counted(Kind::DataKey, 5)]].concat(), "those below a bucket key included");
+}
+
+pub async fn a_version_that_was_begun_is_remembered_by_its_alias(open: Open<'_>) {
+    let keyring = open();
+    founded(&*keyring).await;
+    keyring.begin_version(&Alias::default_alias(), Version(3)).await.unwrap();
+    keyring.begin_version(&Alias::default_alias(), Version(2)).await.unwrap();
+    keyring.begin_version(&Alias::new("other").unwrap(), Version(9)).await.unwrap();
+    assert_eq!(open().master_keys().await.unwrap()[0].begun, Version(3));
 }
 
 pub async fn wraps_that_were_set_aside_are_counted_for_ever(open: Open<'_>) {

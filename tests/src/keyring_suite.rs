@@ -94,6 +94,7 @@ fn master(alias: &str) -> MasterKeyRow {
         state: MasterKeyState::Enabled,
         created_ms: 5,
         wraps: 0,
+        begun: Version(1),
     }
 }
 

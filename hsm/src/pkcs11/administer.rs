@@ -141,13 +141,13 @@ impl TokenKeys {
         patiently(|| destroy().map_err(|error| lost(&error)))
     }
 
-    /// Aliases of which the token holds a later version than the keyring knows: their versions here may be about to be
-    /// destroyed, so nothing is wrapped under them.
+    /// Aliases of which the token holds a later version than was begun by who shares the keyring: their versions here may be
+    /// about to be destroyed, so nothing is wrapped under them. A version that was begun and never finished harms nobody.
     pub(super) fn look_for_later_versions(&self, notes: &mut Vec<String>) -> HashSet<Alias> {
         let mut newest: HashMap<Alias, Version> = HashMap::new();
         for key in self.known.as_slice() {
             let version = newest.entry(key.alias.clone()).or_insert(key.version);
-            *version = key.version.max(*version);
+            *version = key.version.max(key.begun).max(*version);
         }
         if newest.is_empty() {
             return HashSet::new();

@@ -76,6 +76,7 @@ mod tests {
             state: MasterKeyState::Enabled,
             created_ms: 1_000,
             wraps: 0,
+            begun: Version(1),
         };
         let settings = [AliasRow { alias: Alias::default_alias(), rotation_days: Some(30) }];
         assert_eq!(due(&row, &settings, 1_000 + 30 * DAY_MS - 1), None);

@@ -113,6 +113,8 @@ pub struct MasterKeyRow {
     pub created_ms: u64,
     /// Wraps that processes have set aside for themselves: at least as many as were made.
     pub wraps: u64,
+    /// The highest version of its alias that was begun, finished or not.
+    pub begun: Version,
 }
 
 /// Settings of an alias.
@@ -237,6 +239,13 @@ pub trait KeyringAdmin: Keyring {
     /// # Errors
     /// [`KeyringError::Conflict`] if it is in another state; [`KeyringError::InUse`].
     async fn set_state(&self, id: MasterKeyId, from: MasterKeyState, to: MasterKeyState) -> Result<(), KeyringError>;
+
+    /// Says that this version of an alias is about to be made. Where that is never finished, the token holds a version
+    /// that is known not to be another keyring's.
+    ///
+    /// # Errors
+    /// [`KeyringError::OutcomeUnknown`], [`KeyringError::Unavailable`].
+    async fn begin_version(&self, alias: &Alias, version: Version) -> Result<(), KeyringError>;
 
     /// Every alias that has settings.
     ///

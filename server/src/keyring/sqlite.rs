@@ -32,7 +32,7 @@ use rows::{
 /// `SRMk`.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SRMk");
 /// Of the tables below.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 
 /// In bytes: one key is one page, and its row in the tree takes little more. Beside 4,096, measured: one client keeps
 /// and all erase as fast, 32 clients keep 26 instead of 36 thousand keys a second, the file has 2.5 times the size.
@@ -58,6 +58,7 @@ CREATE TABLE master_key (
     after_ms INTEGER NOT NULL,
     created_ms INTEGER NOT NULL,
     wraps INTEGER NOT NULL,
+    begun INTEGER NOT NULL,
     UNIQUE (alias, version)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX master_key_current ON master_key (alias) WHERE current = 1;
@@ -215,7 +216,7 @@ impl From<rusqlite::Error> for KeyringError {
 }
 
 fn insert_master_key(connection: &Connection, row: &MasterKeyRow) -> Result<(), KeyringError> {
-    let sql = format!("INSERT INTO master_key ({MASTER_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    let sql = format!("INSERT INTO master_key ({MASTER_KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
     let (state, after_ms) = state_numbers(row.state);
     change(
         connection,
@@ -230,6 +231,7 @@ fn insert_master_key(connection: &Connection, row: &MasterKeyRow) -> Result<(), 
             after_ms,
             integer(row.created_ms),
             integer(row.wraps),
+            row.begun.0,
         ],
     )
 }

@@ -36,7 +36,9 @@ pub use verify::{Unreadable, Verified, VerifyOptions, verify};
 #[derive(Debug, thiserror::Error)]
 pub enum LifeError {
     /// Correct the name.
-    #[error("there is no master key {0}: `strongroom keys list` shows all")]
+    #[error(
+        "the keyring knows no master key {0}: `strongroom keys list` shows all; one that only a token holds is to be adopted first"
+    )]
     NoSuchKey(String),
     /// Name another.
     #[error("alias {0} exists already: rotate it to make a new version")]
@@ -169,6 +171,7 @@ pub fn row(known: KnownKey, created_ms: u64) -> MasterKeyRow {
         state: MasterKeyState::Enabled,
         created_ms,
         wraps: 0,
+        begun: known.begun,
     }
 }
 
@@ -182,6 +185,7 @@ pub fn known(row: MasterKeyRow) -> Option<KnownKey> {
         canary: row.canary,
         current: row.current,
         enabled,
+        begun: row.begun,
     })
 }
 

@@ -51,7 +51,8 @@ pub async fn set_rotation(store: &Store, alias: &Alias, days: Option<u32>) -> Re
     Ok(store.keyring.set_alias(AliasRow { alias: alias.clone(), rotation_days: days }).await?)
 }
 
-/// Takes up a version that the token holds and the keyring does not know, as after a restore: it wraps from now on.
+/// Takes up a version that the token holds and the keyring does not know, as after a restore. It wraps from now on, unless
+/// the keyring knows a later one.
 ///
 /// # Errors
 /// [`LifeError::NoSuchKey`]; [`LifeError::Conflict`]; the HSM's.
@@ -69,9 +70,12 @@ pub async fn adopt(store: &Store, name: &MasterKeyName) -> Result<MasterKeyRow, 
 /// A version number that neither the keyring nor the token has seen is made, and put to use.
 async fn new_version(store: &Store, alias: &Alias, rows: &[MasterKeyRow]) -> Result<MasterKeyRow, LifeError> {
     let on_token = store.masters.list_versions(alias).await?;
-    let known = rows.iter().filter(|row| row.alias == *alias).map(|row| row.version);
+    let known = rows.iter().filter(|row| row.alias == *alias).map(|row| row.version.max(row.begun));
     let seen = on_token.iter().map(|key| key.version);
     let version = Version(known.chain(seen).max().map_or(1, |version| version.0 + 1));
+    // Whatever becomes of the making, writes go on: the token then holds a version that is known to be nobody else's.
+    store.keyring.begin_version(alias, version).await?;
+    store.keys.refresh().await?;
     let created = store.masters.create_master_key(alias, version).await?;
     store.sync_token().await?;
     let id = created.id;
@@ -87,8 +91,10 @@ async fn new_version(store: &Store, alias: &Alias, rows: &[MasterKeyRow]) -> Res
 
 /// The compare-and-set that decides; afterwards this node uses the version.
 async fn take_up(store: &Store, made: CreatedKey, rows: &[MasterKeyRow]) -> Result<MasterKeyRow, LifeError> {
-    let old = rows.iter().find(|row| row.alias == made.alias && row.current).map(|row| row.id);
-    let new = row(made.into_known(true), store.clock.now_ms());
+    let old = rows.iter().find(|row| row.alias == made.alias && row.current);
+    let is_newest = old.is_none_or(|old| old.version < made.version);
+    let old = old.map(|old| old.id).filter(|_| is_newest);
+    let new = row(made.into_known(is_newest), store.clock.now_ms());
     match store.keyring.add_version(new.clone(), old).await {
         Ok(()) => {}
         Err(KeyringError::Conflict) => {
@@ -98,7 +104,8 @@ async fn take_up(store: &Store, made: CreatedKey, rows: &[MasterKeyRow]) -> Resu
         Err(error) => return Err(error.into()),
     }
     store.keys.refresh().await?;
-    info!(alias = %new.alias, version = %new.version, id = %new.id, "this version of the master key wraps from now on");
+    let (alias, version, id) = (&new.alias, new.version, new.id);
+    info!(%alias, %version, %id, wraps = is_newest, "this version of the master key is known from now on");
     if let Some(old) = old {
         retire_later(store, old);
     }

@@ -152,6 +152,7 @@ pub(super) fn put_known(out: &mut Writer, known: &[KnownKey]) {
         out.bytes(&key.canary.encode());
         out.u8(key.current.into());
         out.u8(key.enabled.into());
+        out.u32(key.begun.0);
     }
 }
 
@@ -165,6 +166,7 @@ pub(super) fn known(input: &mut Reader<'_>) -> Result<Vec<KnownKey>, Malformed> 
             canary: wrapped(input)?,
             current: flag(input)?,
             enabled: flag(input)?,
+            begun: Version(input.u32()?),
         })
     };
     (0..count).map(|_| one()).collect()

@@ -19,6 +19,7 @@ fn requests() -> Vec<Request> {
         canary: wrapped_sample(),
         current: true,
         enabled: false,
+        begun: Version(8),
     }];
     let open_token = |token, pin| OpenToken {
         module: "/m.so".into(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use strongroom_engine::KeyId;
-use strongroom_hsm::{MasterKeyId, WrappedKey};
+use strongroom_hsm::{Alias, MasterKeyId, Version, WrappedKey};
 
 use super::rows::{
     KEY_COLUMNS, alias_row, change, count, field, integer, key_row, rows, state_numbers, tally, wrapped_bytes,
@@ -23,6 +23,11 @@ impl KeyringAdmin for SqliteKeyring {
 
     async fn set_state(&self, id: MasterKeyId, from: MasterKeyState, to: MasterKeyState) -> Result<(), KeyringError> {
         self.database.write(move |connection| set_state(connection, id, from, to)).await
+    }
+
+    async fn begin_version(&self, alias: &Alias, version: Version) -> Result<(), KeyringError> {
+        let (sql, alias) = ("UPDATE master_key SET begun = max(begun, ?2) WHERE alias = ?1", alias.clone());
+        self.database.write(move |connection| change(connection, sql, params![alias.as_str(), version.0])).await
     }
 
     async fn aliases(&self) -> Result<Vec<AliasRow>, KeyringError> {

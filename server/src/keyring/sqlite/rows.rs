@@ -15,7 +15,8 @@ pub(super) const KEY_COLUMNS: &str = "id, kind, wrapped, context, session, paren
 /// Of [`KEY_COLUMNS`].
 pub(super) const KEY_COLUMN_COUNT: usize = 6;
 /// In the order that [`master_key_row`] reads.
-pub(super) const MASTER_KEY_COLUMNS: &str = "alias, version, id, current, canary, state, after_ms, created_ms, wraps";
+pub(super) const MASTER_KEY_COLUMNS: &str =
+    "alias, version, id, current, canary, state, after_ms, created_ms, wraps, begun";
 
 pub(super) fn key_row(row: &Row<'_>) -> Result<KeyRow, KeyringError> {
     let wrapped = wrapped(field(row, 2)?)?;
@@ -41,6 +42,7 @@ pub(super) fn master_key_row(row: &Row<'_>) -> Result<MasterKeyRow, KeyringError
         state: state(row, 5)?,
         created_ms: count(row, 7)?,
         wraps: count(row, 8)?,
+        begun: Version(field(row, 9)?),
     })
 }
 
