@@ -81,6 +81,8 @@ pub struct Keys {
     clock: Arc<dyn Clock>,
     alias: Alias,
     wraps_left: Mutex<HashMap<MasterKeyId, u64>>,
+    /// Aliases under whose current version nothing could be wrapped, and which version that was.
+    stuck: Mutex<HashMap<Alias, MasterKeyId>>,
     /// Held while more of them are set aside.
     setting_aside: tokio::sync::Mutex<()>,
     record_keys: Mutex<HashMap<BucketId, Remembered<RecordKey>>>,
@@ -111,6 +113,7 @@ impl Keys {
             clock,
             alias: Alias::default_alias(),
             wraps_left: Mutex::default(),
+            stuck: Mutex::default(),
             setting_aside: tokio::sync::Mutex::default(),
             record_keys: Mutex::default(),
             store_key: Mutex::default(),

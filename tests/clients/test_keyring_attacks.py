@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+import audit
 from disk import keyring, rows
 from painted import painted
 from refusal import body, refused
@@ -158,6 +159,11 @@ def test_a_keyring_from_before_a_rotation_wraps_nothing_until_the_new_version_is
     check_all_read(server)
     with refused(status=503):
         server.s3().put_object(Bucket="bbb", Key="new", Body=b"x")
+    for number in range(3):
+        with refused(status=503):
+            server.s3().put_object(Bucket="bbb", Key=f"n{number}", Body=b"x")
+        # Once it is known, nobody waits for the HSM to change its mind.
+        audit.settled(server, 1, operation="wrap", object=f"n{number}")
     states = {key["version"]: key["state"] for key in json.loads(site.keys(server, "list").stdout)}
     assert states == {1: "enabled", 2: "unknown-to-keyring"}
     site.keys(server, "adopt", "default/2")

@@ -50,21 +50,52 @@ impl Keys {
     where
         F: Future<Output = Result<WrappedKey, KeyError>>,
     {
-        for _ in 1..TRIES {
+        let mut tries = if self.is_stuck(alias) { 1 } else { TRIES };
+        loop {
             self.count_wrap(alias).await?;
-            match call().await {
+            tries -= 1;
+            let outcome = call().await;
+            match &outcome {
                 Err(KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. }) => {
                     self.refresh().await?;
-                    tokio::time::sleep(REST).await;
+                    if tries > 0 {
+                        tokio::time::sleep(REST).await;
+                    }
                 }
                 Err(KeyError::Disabled { .. }) => {
                     self.refresh().await?;
-                    break;
+                    tries = tries.min(1);
                 }
-                outcome => return Ok(outcome?),
+                _ => tries = 0,
+            }
+            if tries == 0 {
+                self.note_stuck(alias, outcome.as_ref().err());
+                return Ok(outcome?);
             }
         }
-        Ok(call().await?)
+    }
+
+    /// Whether all tries were in vain lately, and nothing has changed since: then nobody waits for them again.
+    fn is_stuck(&self, alias: &Alias) -> bool {
+        let current = self.masters.current(alias).map(|(id, _)| id);
+        current.is_some() && locked(&self.stuck).get(alias).copied() == current
+    }
+
+    fn note_stuck(&self, alias: &Alias, error: Option<&KeyError>) {
+        let current = self.masters.current(alias).map(|(id, _)| id);
+        let mut stuck = locked(&self.stuck);
+        match (error, current) {
+            (Some(KeyError::Superseded { .. }), Some(id)) => {
+                if stuck.insert(alias.clone(), id) != Some(id) {
+                    tracing::error!(
+                        %alias, current = %id,
+                        "nothing is wrapped under this alias: its token holds a version that the keyring does not know; \
+                         see strongroom keys list, then adopt it, or rotate if it is not this store's"
+                    );
+                }
+            }
+            _ => drop(stuck.remove(alias)),
+        }
     }
 
     /// One wrap of those that were set aside in the keyring; more are set aside when none is left.
