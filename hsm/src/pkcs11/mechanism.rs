@@ -14,6 +14,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use zeroize::Zeroizing;
 
 pub(super) const KEY_LEN: usize = 32;
@@ -94,6 +95,13 @@ pub(super) enum Master {
     Rsa(RsaMaster),
 }
 
+/// Calls of this process that were begun: it rises while a slow token is at work, and stands still in one that hangs.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn calls_begun() -> u64 {
+    BEGUN.load(Ordering::Relaxed)
+}
+
 /// Encrypts 32 bytes in the token and gives the rung's own bytes.
 pub(super) fn encrypt(
     session: &Session,
@@ -102,6 +110,7 @@ pub(super) fn encrypt(
     key: &[u8; KEY_LEN],
     context: &[u8; 32],
 ) -> Result<Vec<u8>, CallError> {
+    BEGUN.fetch_add(1, Ordering::Relaxed);
     match (pattern, master) {
         (Pattern::KeyWrap, Master::Aes(master)) => {
             let mut plain = Zeroizing::new([0; 64]);
@@ -124,6 +133,7 @@ pub(super) fn decrypt(
     bytes: &[u8],
     context: &[u8; 32],
 ) -> Result<Zeroizing<[u8; KEY_LEN]>, CallError> {
+    BEGUN.fetch_add(1, Ordering::Relaxed);
     let opened = match (rung, master) {
         (Rung::AesKeyWrap, Master::Aes(master)) => {
             let opened = Zeroizing::new(session.decrypt(&Mechanism::AesKeyWrap, *master, bytes)?);

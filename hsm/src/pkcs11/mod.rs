@@ -23,7 +23,7 @@ mod trial;
 pub(crate) use examine::examine;
 pub(crate) use failure::Failure;
 pub(crate) use make::make_token;
-pub(crate) use mechanism::Pattern;
+pub(crate) use mechanism::{Pattern, calls_begun};
 pub use module::TokenSelector;
 pub use pin::PinSource;
 pub(crate) use pin::RefusedPin;

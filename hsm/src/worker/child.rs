@@ -8,19 +8,24 @@ use super::frame::{FrameReader, Reply, Request};
 use super::process::{wait_for_hang_up, wait_for_last_request};
 use super::replies::Replies;
 use crate::error::KeyError;
-use crate::pkcs11::{Failure, TokenKeys, examine, make_token};
+use crate::pkcs11::{Failure, TokenKeys, calls_begun, examine, make_token};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use serde::Serialize;
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use strongroom_engine::DataKey;
 
 /// How long a call may go on in the module after the server has gone.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How often a worker that opens a slow token says that it goes on.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// A call that took less is short: its reply may wait for that of the next one, which is at hand.
 const SHORT: Duration = Duration::from_micros(100);
@@ -47,7 +52,7 @@ fn serve() -> io::Result<()> {
     let replies = Arc::new(Replies::new(socket.try_clone()?));
     end_with_the_server(socket.try_clone()?, replies.clone())?;
     let mut requests = FrameReader::new(socket);
-    let mut worker = Worker { keys: None };
+    let mut worker = Worker { keys: None, replies: replies.clone() };
     while let Some(body) = requests.receive()? {
         let request = Request::decode(&body).map_err(|_| io::ErrorKind::InvalidData)?;
         let begun = Instant::now();
@@ -69,8 +74,30 @@ fn end_with_the_server(socket: UnixStream, replies: Arc<Replies>) -> io::Result<
     std::thread::Builder::new().name("end".to_owned()).spawn(wait).map(drop)
 }
 
+/// Does the work, and says meanwhile that the token answers, as long as it does.
+fn alive<T>(replies: &Replies, work: impl FnOnce() -> T) -> T {
+    let (end, ended) = mpsc::channel::<Infallible>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut seen = 0;
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(BEAT) {
+                let begun = calls_begun();
+                // Fails where the server has gone, which ends this process, too.
+                if std::mem::replace(&mut seen, begun) != begun && replies.put(&Reply::Opening.encode(), false).is_err()
+                {
+                    break;
+                }
+            }
+        });
+        let done = work();
+        drop(end);
+        done
+    })
+}
+
 struct Worker {
     keys: Option<TokenKeys>,
+    replies: Arc<Replies>,
 }
 
 impl Worker {
@@ -81,7 +108,7 @@ impl Worker {
     fn carry_out(&mut self, request: Request) -> Result<Reply, Failure> {
         match request {
             Request::Open { token, known } => {
-                let (keys, opened) = TokenKeys::open(&token, known)?;
+                let (keys, opened) = alive(&self.replies, || TokenKeys::open(&token, known))?;
                 self.keys = Some(keys);
                 Ok(Reply::Opened(opened))
             }

@@ -88,8 +88,8 @@ pub struct Limits {
     pub waiting: usize,
     /// A worker that has not answered a call for so long is killed. Default 10 s.
     pub deadline: Duration,
-    /// A worker that has not opened its token for so long is killed: short, so that an HSM that is back is seen soon.
-    /// Default 4 s.
+    /// A worker that opens its token and has got no answer from it for so long is killed: short, so that an HSM that is
+    /// back is seen soon. Default 4 s.
     pub open_deadline: Duration,
     /// A worker idle for so long opens a canary, to notice a lost HSM before a request does. Default 2 s.
     pub probe_every: Duration,

@@ -84,6 +84,8 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// To `Open`: ready.
     Opened(OpenedToken),
+    /// Before that, now and then: the token is slow, and answers.
+    Opening,
     /// To `Know`: what an administrator should read.
     Noted(Vec<String>),
     /// A list or a report, as JSON.
@@ -249,6 +251,7 @@ impl Reply {
                 out.bytes(text.as_bytes());
             }
             Self::Done => out.u8(2),
+            Self::Opening => out.u8(9),
             Self::Wrapped(wrapped) => {
                 out.u8(3);
                 out.bytes(&wrapped.encode());
@@ -292,6 +295,7 @@ impl Reply {
             6 => Self::Failed(failure(&mut input)?),
             7 => Self::Noted(notes(&mut input)?),
             8 => Self::Json(input.text()?),
+            9 => Self::Opening,
             _ => return Err(Malformed),
         };
         input.finish()?;

@@ -19,10 +19,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For what a worker has ready although its module hangs.
 const LAST_REPLIES: Duration = Duration::from_millis(100);
+
+/// For all that is looked at when a token is opened, however slow it is.
+const OPEN_MAX: Duration = Duration::from_secs(120);
 
 /// Why a worker gave no reply.
 #[derive(Debug)]
@@ -85,7 +88,12 @@ impl Process {
     ) -> Result<(Self, OpenedToken), Failure> {
         let deadline = config.limits.open_deadline;
         let mut process = Self::spawn(command, &config.environment, deadline).map_err(Failure::Call)?;
-        match process.ask(&Request::Open { token, known }) {
+        let begun = Instant::now();
+        let mut answer = process.ask(&Request::Open { token, known });
+        while matches!(answer, Ok(Reply::Opening)) && begun.elapsed() < OPEN_MAX {
+            answer = process.receive();
+        }
+        match answer {
             Ok(Reply::Opened(opened)) => {
                 process.set_deadline(config.limits.deadline);
                 Ok((process, opened))
@@ -94,7 +102,9 @@ impl Process {
             Ok(_) | Err(Silence::Died) => {
                 Err(Failure::Lost("the worker process ended while opening its token".to_owned()))
             }
-            Err(Silence::Hung) => Err(Failure::Lost(format!("the module did not open its token within {deadline:?}"))),
+            Err(Silence::Hung) => {
+                Err(Failure::Lost(format!("the module did not open its token within {deadline:?} (open-deadline-ms)")))
+            }
         }
     }
 

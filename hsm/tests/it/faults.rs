@@ -116,6 +116,19 @@ fn a_request_waits_behind_no_more_than_a_rewrap_or_two_of_a_slow_token() {
 }
 
 #[test]
+fn a_slow_token_may_take_longer_to_open_than_one_that_does_not_answer() {
+    let (mut token, keys, master) = Token::with_key();
+    drop(keys);
+    token.forward();
+    token.config.limits.open_deadline = Duration::from_millis(600);
+    token.fault("slow 100");
+    let keys = token.start(vec![master]);
+    let wrapped = until("the slow token", || wrap(&keys, &data_key()).ok());
+    assert!(unwrap(&keys, &wrapped).is_ok());
+    assert_eq!(token.starts(), 2, "the first pool's and this pool's");
+}
+
+#[test]
 fn rewraps_go_on_however_many_requests_there_are() {
     let (token, keys, wrapped) = forwarded();
     let (alias, context) = (Alias::default_alias(), context(1));

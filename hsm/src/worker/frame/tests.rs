@@ -84,6 +84,7 @@ fn replies() -> Vec<Reply> {
         Reply::Noted(vec!["note".into()]),
         Reply::Json("{}".into()),
         Reply::Done,
+        Reply::Opening,
         Reply::Wrapped(wrapped_sample()),
         Reply::Unwrapped(DataKey::from_bytes(&mut [6; 32])),
         Reply::Created(CreatedKey { id, version: Version(8), alias, canary: wrapped_sample() }),
