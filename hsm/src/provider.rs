@@ -123,7 +123,26 @@ impl MasterKeyId {
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// A new random id; where another is given, for the same store.
+    pub(crate) fn fresh(of_store: Option<&Self>) -> Result<Self, KeyError> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)
+            .map_err(|_| KeyError::Misconfigured("the operating system gave no random bytes".to_owned()))?;
+        if let Some(other) = of_store {
+            bytes[..STORE_LEN].copy_from_slice(&other.0[..STORE_LEN]);
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Whether both were made for one store: several may have master keys of one alias on one token.
+    pub fn is_of_same_store(&self, other: &Self) -> bool {
+        self.0[..STORE_LEN] == other.0[..STORE_LEN]
+    }
 }
+
+/// All ids that one store makes on one token begin with the same bytes, so many.
+const STORE_LEN: usize = 4;
 
 impl fmt::Display for MasterKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,10 +34,8 @@ pub(crate) struct SoftwareKeys {
 
 impl SoftwareKeys {
     pub(crate) fn create(&mut self, alias: &Alias, version: Version) -> Result<CreatedKey, KeyError> {
-        let mut id = [0; 16];
-        random(&mut id)?;
+        let id = MasterKeyId::fresh(self.known.as_slice().first().map(|key| &key.id))?;
         let secret = DataKey::generate().map_err(|error| KeyError::Misconfigured(error.to_string()))?;
-        let id = MasterKeyId::new(id);
         self.held.push(SoftwareKey { alias: alias.clone(), version, id, may_wrap: true, secret });
         self.adopt(&id)
     }
@@ -50,7 +48,9 @@ impl SoftwareKeys {
 
     pub(crate) fn wrap(&self, alias: &Alias, key: &DataKey, context: &[u8; 32]) -> Result<WrappedKey, KeyError> {
         let known = self.known.to_wrap(alias)?;
-        let later = |held: &&SoftwareKey| held.alias == *alias && held.version > self.newest_known(alias);
+        let is_ours = |held: &SoftwareKey| known.id.is_of_same_store(&held.id);
+        let later =
+            |held: &&SoftwareKey| held.alias == *alias && held.version > self.newest_known(alias) && is_ours(held);
         let master = self.find(&known.id)?;
         if !master.may_wrap || self.held.iter().any(|held| later(&held)) {
             return Err(KeyError::Superseded { alias: alias.clone() });
@@ -96,7 +96,8 @@ impl SoftwareKeys {
     }
 
     fn newest_known(&self, alias: &Alias) -> Version {
-        let versions = self.known.as_slice().iter().filter(|key| key.alias == *alias).map(|key| key.version);
+        let versions =
+            self.known.as_slice().iter().filter(|key| key.alias == *alias).map(|key| key.version.max(key.begun));
         versions.max().unwrap_or(Version(0))
     }
 

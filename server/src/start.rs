@@ -264,7 +264,12 @@ fn exists(path: &Path) -> Result<bool, StartError> {
 
 /// Made on the token, durable there, and known to the provider before anything is wrapped under it.
 async fn first_master_key(parts: &StoreParts) -> Result<MasterKeyRow, StartError> {
-    let created = parts.masters.create_master_key(&Alias::default_alias(), Version(1)).await?;
+    let alias = Alias::default_alias();
+    if !parts.masters.list_versions(&alias).await?.is_empty() {
+        tracing::warn!(%alias, "the token holds master keys of this alias already: another store's, or what a start that \
+                                failed has left; this store makes its own and leaves them alone");
+    }
+    let created = parts.masters.create_master_key(&alias, Version(1)).await?;
     (parts.force_token)()?;
     let known = created.into_known(true);
     parts.masters.register(vec![known.clone()]);

@@ -531,4 +531,19 @@ def test_two_servers_that_rotate_at_once_agree_and_lose_nothing(site):
     assert json.loads(site.keys(second, "verify").stdout)["unreadable"] == []
 
 
+def test_two_stores_with_one_alias_on_one_token_leave_each_other_alone(site, filled):
+    site.keys(filled, "rotate", "default")
+    other = fill(site.server("--init").start())
+    for server in (filled, other):
+        site.keys(server, "rotate", "default")
+    for server, latest in ((filled, 3), (other, 2)):
+        check_back(server.restart())
+        listed = json.loads(site.keys(server, "list").stdout)
+        assert [key["version"] for key in listed if key["current"]] == [latest]
+        assert {key["state"] for key in listed} == {"enabled"}, "the other store's are not shown as lost ones"
+    assert "made by another store" in site.keys(other, "adopt", "default/3", code=1).stderr
+    assert json.loads(site.keys(filled, "rewrap", "default").stdout)["failed"] == 0
+    check_all_read(filled)
+
+
 PLACES = {"blobs": "blobs", "catalog": "catalog.sqlite", "keyring": "keyring.sqlite"}

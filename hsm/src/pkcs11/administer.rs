@@ -27,7 +27,7 @@ impl TokenKeys {
         let begins = self.is_young();
         self.young = None;
         let (id, made) = patiently(|| {
-            let id = fresh_id()?;
+            let id = MasterKeyId::fresh(self.known.as_slice().first().map(|key| &key.id)).map_err(Failure::Call)?;
             Ok((id, generate::make(&self.door, &session, pattern.rung(), &alias, version, &id)?))
         })
         .map_err(|failure| match failure {
@@ -142,7 +142,8 @@ impl TokenKeys {
     }
 
     /// Aliases of which the token holds a later version than was begun by who shares the keyring: their versions here may be
-    /// about to be destroyed, so nothing is wrapped under them. A version that was begun and never finished harms nobody.
+    /// about to be destroyed, so nothing is wrapped under them. A version that was begun and never finished harms nobody,
+    /// nor does another store's of the same alias.
     pub(super) fn look_for_later_versions(&self, notes: &mut Vec<String>) -> HashSet<Alias> {
         let mut newest: HashMap<Alias, Version> = HashMap::new();
         for key in self.known.as_slice() {
@@ -159,7 +160,9 @@ impl TokenKeys {
                 return self.outgrown.clone();
             }
         };
-        let later = |key: &&TokenKey| newest.get(&key.alias).is_some_and(|version| key.version > *version);
+        let is_ours = |key: &TokenKey| self.known.as_slice().iter().any(|known| known.id.is_of_same_store(&key.id));
+        let is_later = |key: &TokenKey| newest.get(&key.alias).is_some_and(|version| key.version > *version);
+        let later = |key: &&TokenKey| is_later(key) && is_ours(key);
         let mut outgrown = HashSet::new();
         for key in listed.iter().filter(later) {
             notes.push(format!(
@@ -217,12 +220,6 @@ impl TokenKeys {
     fn writable(&self) -> Result<Rc<Session>, Failure> {
         self.door.writable().map_err(|error| lost(&error))
     }
-}
-
-fn fresh_id() -> Result<MasterKeyId, Failure> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|_| Failure::misconfigured("the operating system gave no random bytes"))?;
-    Ok(MasterKeyId::new(bytes))
 }
 
 fn objects(session: &Session, class: ObjectClass, id: &MasterKeyId) -> Result<Vec<ObjectHandle>, Error> {

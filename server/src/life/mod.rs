@@ -28,6 +28,7 @@ pub use impact::{Impact, LostObject, impact};
 pub use invalidate::{Invalidated, invalidate};
 pub use name::{InvalidName, MasterKeyName};
 pub use rewrap::{RewrapOptions, Rewrapped, rewrap};
+use rotate::is_of_this_store;
 pub use rotate::{WRAPS_MAX, adopt, create, rotate, set_rotation};
 pub use state::{cancel_destruction, destroy, disable, enable, schedule_destruction};
 pub use verify::{Unreadable, Verified, VerifyOptions, verify};
@@ -40,6 +41,9 @@ pub enum LifeError {
         "the keyring knows no master key {0}: `strongroom keys list` shows all; one that only a token holds is to be adopted first"
     )]
     NoSuchKey(String),
+    /// Nothing is to be done.
+    #[error("{0} on the token was made by another store, which has this alias there, too: it is not adopted")]
+    OfAnotherStore(String),
     /// Name another.
     #[error("alias {0} exists already: rotate it to make a new version")]
     AliasExists(Alias),
@@ -134,7 +138,8 @@ pub async fn list(store: &Store) -> Result<Vec<VersionReport>, LifeError> {
         .collect();
     // The keyring answers also while the HSM is away.
     let on_token = store.masters.list_master_keys().await.unwrap_or_default();
-    for key in on_token.into_iter().filter(|key| rows.iter().all(|row| row.id != key.id)) {
+    let is_missing = |id: &MasterKeyId| is_of_this_store(&rows, id) && rows.iter().all(|row| row.id != *id);
+    for key in on_token.into_iter().filter(|key| is_missing(&key.id)) {
         reports.push(VersionReport {
             alias: key.alias,
             version: key.version,

@@ -58,20 +58,30 @@ pub async fn set_rotation(store: &Store, alias: &Alias, days: Option<u32>) -> Re
 /// [`LifeError::NoSuchKey`]; [`LifeError::Conflict`]; the HSM's.
 pub async fn adopt(store: &Store, name: &MasterKeyName) -> Result<MasterKeyRow, LifeError> {
     let rows = store.keyring.master_keys().await?;
-    let unknown = |id: &MasterKeyId| rows.iter().all(|row| row.id != *id);
     let mut found = store.masters.list_versions(&name.alias).await?;
-    found.retain(|key| name.version.is_none_or(|version| version == key.version) && unknown(&key.id));
+    found.retain(|key| name.version.is_none_or(|version| version == key.version));
+    found.retain(|key| rows.iter().all(|row| row.id != key.id));
+    let others = found.len();
+    found.retain(|key| is_of_this_store(&rows, &key.id));
+    if found.is_empty() && others > 0 {
+        return Err(LifeError::OfAnotherStore(name.to_string()));
+    }
     let newest = found.into_iter().max_by_key(|key| key.version);
     let newest = newest.ok_or_else(|| LifeError::NoSuchKey(format!("{name} that only the token knows")))?;
     let adopted = store.masters.adopt_master_key(&newest.id).await?;
     take_up(store, adopted, &rows).await
 }
 
+/// Whether a key on a token may be this store's. Another store's of the same alias is nothing to it.
+pub(super) fn is_of_this_store(rows: &[MasterKeyRow], id: &MasterKeyId) -> bool {
+    rows.iter().any(|row| row.id.is_of_same_store(id))
+}
+
 /// A version number that neither the keyring nor the token has seen is made, and put to use.
 async fn new_version(store: &Store, alias: &Alias, rows: &[MasterKeyRow]) -> Result<MasterKeyRow, LifeError> {
     let on_token = store.masters.list_versions(alias).await?;
     let known = rows.iter().filter(|row| row.alias == *alias).map(|row| row.version.max(row.begun));
-    let seen = on_token.iter().map(|key| key.version);
+    let seen = on_token.iter().filter(|key| is_of_this_store(rows, &key.id)).map(|key| key.version);
     let version = Version(known.chain(seen).max().map_or(1, |version| version.0 + 1));
     // Whatever becomes of the making, writes go on: the token then holds a version that is known to be nobody else's.
     store.keyring.begin_version(alias, version).await?;
