@@ -127,6 +127,24 @@ def test_a_rewrap_that_is_killed_is_simply_run_again(filled):
     check_all_read(filled.start())
 
 
+def test_a_rewrap_whose_caller_is_gone_stops_and_says_so_in_the_audit_log(filled):
+    keys(filled, "rotate", "default")
+    command = [BINARY, "keys", "rewrap", "default", "--per-second", "1", "--data", str(filled.data)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    poll("some keys were moved", lambda: moved_count(filled) < 22)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=10)
+
+    def ended() -> list[str]:
+        events = [event for event in audit.events(filled) if event["event"] == "administration"]
+        return [event["result"] for event in events if event["command"]["command"] == "rewrap"]
+
+    assert "hung up" in poll("the run is over", ended)[0]
+    assert moved_count(filled) > 0, "a key a second: most are still where they were"
+    assert keys(filled, "rewrap", "default")["failed"] == 0
+    check_all_read(filled)
+
+
 def moved_count(server) -> int:
     current = rows(keyring(server), "SELECT id FROM master_key WHERE current = 1")[0]["id"]
     return len(rows(keyring(server), "SELECT id FROM wrapped_key WHERE parent <> ?", current))

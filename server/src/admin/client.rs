@@ -1,5 +1,6 @@
 //! The other end: a command goes to the server that runs, or, where none does, to the store itself.
 
+use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 
@@ -94,7 +95,7 @@ impl Admin {
                 // Whoever opens the store has its files and the PIN: there is nobody left to refuse.
                 let who = Who::uid(rustix::process::geteuid().as_raw());
                 let administrator = Administrator { who, roles: Roles::BOTH };
-                let outcome = perform_for(&opened.store, administrator, command, on_progress).await;
+                let outcome = perform_for(&opened.store, administrator, command, on_progress, pending()).await;
                 opened.store.close().await;
                 Ok(outcome?)
             }

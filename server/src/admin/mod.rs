@@ -151,9 +151,17 @@ pub enum CommandError {
     /// Ask who may.
     #[error("{0}")]
     NotAllowed(String),
+    /// It is simply given again.
+    #[error("stopped in the middle: its caller hung up")]
+    Stopped,
 }
 
 impl Command {
+    /// Whether it may take hours, and leaves nothing half done wherever it ends.
+    fn goes_over_all_keys(&self) -> bool {
+        matches!(self, Self::Rewrap { .. } | Self::VerifyKeys { .. } | Self::Impact { .. })
+    }
+
     /// What it takes; `None`: any role will do. What it says may take more.
     fn needs(&self) -> Option<Roles> {
         match self {
@@ -247,19 +255,26 @@ fn report(what: &impl Serialize) -> Value {
     serde_json::to_value(what).unwrap_or(Value::Null)
 }
 
-/// Does a command on behalf of somebody, and leaves the event.
+/// Does a command on behalf of somebody, and leaves the event. One that goes over all keys ends when `stop` comes.
 pub(crate) async fn perform_for(
     store: &Arc<Store>,
     administrator: Administrator,
     command: Command,
     on_progress: OnProgress<'_>,
+    stop: impl Future<Output = ()>,
 ) -> Result<Value, CommandError> {
     let roles = administrator.roles;
     let who = administrator.who.clone();
     let work = async {
         let event = Administration { role: roles.to_string(), command: command.clone() };
         let outcome = match administrator.check(&command) {
-            Ok(()) => perform(store, command, roles, on_progress).await,
+            Ok(()) => {
+                let may_stop = command.goes_over_all_keys();
+                tokio::select! {
+                    outcome = perform(store, command, roles, on_progress) => outcome,
+                    () = stop, if may_stop => Err(CommandError::Stopped),
+                }
+            }
             Err(error) => Err(error),
         };
         let result = outcome.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());

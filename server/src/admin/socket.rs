@@ -6,11 +6,12 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use rustix::fs::OFlags;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -91,7 +92,7 @@ impl Drop for AdminSocket {
     }
 }
 
-/// One command. Work that was begun goes on to its end, whether or not its caller waits for it.
+/// One command. Work that was begun goes on to its end, whether or not its caller waits for it, unless it goes over all keys.
 async fn attend(mut stream: UnixStream, store: Arc<Store>, administrators: &Administrators) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     let administrator = Administrator { who: Who::uid(peer), roles: administrators.roles_of(peer) };
@@ -109,18 +110,28 @@ async fn attend(mut stream: UnixStream, store: Arc<Store>, administrators: &Admi
         }
     };
     let (events, mut heard) = mpsc::channel(64);
+    let (_waiting, hung_up) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let progress = events.clone();
         // A slow reader misses some of it.
         let on_progress = move |now| drop(progress.try_send(Event::Progress(now)));
-        let last = match perform_for(&store, administrator, command, &on_progress).await {
+        let last = match perform_for(&store, administrator, command, &on_progress, hung_up.map(drop)).await {
             Ok(done) => Event::Done(done),
             Err(error) => Event::Failed(error.to_string()),
         };
         let _ = events.send(last).await;
     });
-    while let Some(mut event) = heard.recv().await {
-        let sent = send(&mut stream, &event).await;
+    let (mut rest, mut answers) = stream.split();
+    loop {
+        let mut event = tokio::select! {
+            event = heard.recv() => match event {
+                Some(event) => event,
+                None => break,
+            },
+            // Nothing more is to be said but farewell.
+            _ = rest.read_u8() => break,
+        };
+        let sent = send(&mut answers, &event).await;
         if let Event::Done(answer) = &mut event {
             wipe(answer);
         }
@@ -139,7 +150,7 @@ fn wipe(answer: &mut Value) {
     }
 }
 
-async fn send(stream: &mut UnixStream, event: &Event) -> io::Result<()> {
+async fn send(stream: &mut (impl AsyncWrite + Unpin), event: &Event) -> io::Result<()> {
     let mut line = Zeroizing::new(serde_json::to_vec(event)?);
     line.push(b'\n');
     stream.write_all(&line).await

@@ -1,5 +1,6 @@
 //! Keeps master keys young: reads what other nodes did to them, and makes new versions by age and before the wrap limit.
 
+use std::future::pending;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ async fn round(store: &Arc<Store>) -> Result<(), CommandError> {
         // The command that an administrator would give: it leaves the same event.
         let command = Command::RotateKey { alias: row.alias };
         let server = Administrator { who: Who::server(), roles: Roles::KEYS };
-        match perform_for(store, server, command, &|_| {}).await {
+        match perform_for(store, server, command, &|_| {}, pending()).await {
             // Another node was quicker, which is as good.
             Ok(_) | Err(CommandError::Life(LifeError::Conflict(_))) => {}
             Err(error) => return Err(error),
