@@ -33,6 +33,11 @@ pub use users::UserCommand;
 pub enum Command {
     /// Every version of every master key.
     ListKeys,
+    /// All that is known of an alias, or of one version.
+    DescribeKey {
+        /// Which.
+        name: MasterKeyName,
+    },
     /// A new alias.
     CreateKey {
         /// Its name.
@@ -166,6 +171,7 @@ impl Command {
     fn needs(&self) -> Option<Roles> {
         match self {
             Self::ListKeys
+            | Self::DescribeKey { .. }
             | Self::CreateKey { .. }
             | Self::RotateKey { .. }
             | Self::SetRotation { .. }
@@ -220,6 +226,7 @@ async fn perform(
     let rotated = |row: crate::keyring::MasterKeyRow| serde_json::json!({ "alias": row.alias, "version": row.version, "id": row.id });
     let done = match command {
         Command::ListKeys => report(&life::list(store).await?),
+        Command::DescribeKey { name } => report(&life::describe(store, &name).await?),
         Command::CreateKey { alias } => rotated(life::create(store, &alias).await?),
         Command::RotateKey { alias } => rotated(life::rotate(store, &alias).await?),
         Command::SetRotation { alias, days } => {

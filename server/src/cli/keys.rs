@@ -36,6 +36,8 @@ pub(super) struct Keys {
 enum Action {
     /// Every version of every master key, and how many wrapped keys lie under it.
     List,
+    /// All that is known of an alias, or of one version of it.
+    Describe { name: MasterKeyName },
     /// Make the first version of a new alias.
     Create { alias: Alias },
     /// Make a new version that wraps from now on; or say how often that happens by itself.
@@ -119,7 +121,7 @@ impl Keys {
     pub(super) fn run(self) -> Result<(), Failure> {
         log::start(&log::Directives::warnings())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let report = runtime.block_on(self.perform())?;
+        let report = self.printed(runtime.block_on(self.perform())?);
         let text = match self.json {
             true => format!("{report}\n"),
             false => keys_report::text(&self.action_name(), &report),
@@ -155,9 +157,21 @@ impl Keys {
         Ok(done?)
     }
 
+    /// What goes to standard output: of a list its keys, since what is missing from it goes to standard error.
+    fn printed(&self, mut report: Value) -> Value {
+        if !matches!(self.action, Action::List | Action::Describe { .. }) {
+            return report;
+        }
+        for why in report["missing"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let _ = writeln!(std::io::stderr(), "strongroom: keys that only this HSM knows are not shown: {why}");
+        }
+        report["keys"].take()
+    }
+
     fn command(&self) -> Result<Command, Failure> {
         Ok(match &self.action {
             Action::List => Command::ListKeys,
+            Action::Describe { name } => Command::DescribeKey { name: name.clone() },
             Action::Create { alias } => Command::CreateKey { alias: alias.clone() },
             Action::Rotate { alias, every: None } => Command::RotateKey { alias: alias.clone() },
             Action::Rotate { alias, every: Some(days) } => {
@@ -196,6 +210,7 @@ impl Keys {
     fn action_name(&self) -> keys_report::Kind {
         match &self.action {
             Action::List => keys_report::Kind::List,
+            Action::Describe { .. } => keys_report::Kind::Describe,
             Action::Rewrap { .. } => keys_report::Kind::Rewrap,
             Action::Verify { .. } => keys_report::Kind::Verify,
             Action::Impact { .. } => keys_report::Kind::Impact,
