@@ -68,8 +68,9 @@ enum Action {
 
 const EXAMPLES: &str = "\
 Examples:
-  strongroom hsm doctor --data /var/tmp/store
+  strongroom hsm doctor --config /etc/strongroom/strongroom.toml
   strongroom hsm doctor --json --config /etc/strongroom/strongroom.toml --provider hsm
+  strongroom hsm doctor --data .strongroom   # a store that serve --dev has made
   strongroom hsm bench --workers 1,2 --sessions 1,4 \\
       --pkcs11-module /usr/lib/libvendor-pkcs11.so --token-serial 0123456789 --pin-file /etc/strongroom/pin";
 

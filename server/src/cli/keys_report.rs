@@ -24,7 +24,7 @@ pub(super) enum Kind {
 }
 
 /// The report as text, whole lines.
-pub(super) fn text(kind: &Kind, report: &Value) -> String {
+pub(super) fn text(kind: Kind, report: &Value) -> String {
     match kind {
         Kind::List => list(report),
         Kind::Describe => describe(report),
@@ -160,7 +160,7 @@ mod tests {
             { "alias": "default", "version": 1, "id": "aa", "current": false, "state": "disabled", "wrapped": 7, "wraps": 9 },
             { "alias": "default", "version": 2, "id": "bb", "current": true, "state": "enabled", "wrapped": 12_345, "wraps": 1_048_576 },
         ]);
-        let text = text(&Kind::List, &report);
+        let text = text(Kind::List, &report);
         let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
         let second = vec!["default", "2", "current", "12345", "1048576", "bb"];
         assert_eq!(rows, [vec!["default", "1", "disabled", "7", "9", "aa"], second]);
@@ -172,7 +172,7 @@ mod tests {
             { "alias": "team/a", "version": 1, "id": "aa", "current": false, "state": "pending-destruction",
               "destroy_after_ms": 1_800_000_000_000_u64, "created_ms": 0, "wrapped": 0, "wraps": 5 },
         ]);
-        let text = text(&Kind::Describe, &report);
+        let text = text(Kind::Describe, &report);
         assert!(text.starts_with("team/a/1\n"), "{text}");
         assert!(text.contains("pending-destruction, may be destroyed after 2027-01-15T08:00:00Z\n"), "{text}");
         assert!(text.contains("not known\n"), "never made as far as the keyring knows: {text}");
