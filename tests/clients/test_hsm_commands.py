@@ -39,6 +39,13 @@ def test_the_bench_measures_beside_a_running_server_and_leaves_its_keys_alone(ow
     own_server.s3().create_bucket(Bucket="still-works")
 
 
+@pytest.mark.parametrize("option", ["--workers", "--sessions", "--each"])
+def test_a_bench_of_nothing_is_refused(own_server, option):
+    done = hsm("bench", "--data", str(own_server.data), option, "0")
+    assert done.returncode == 2
+    assert option in done.stderr and "0 is not in 1..=" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["doctor", "bench"])
 def test_a_token_that_is_not_there_is_one_line_that_says_what_to_give(tmp_path, command):
     done = hsm(command, "--data", str(tmp_path))

@@ -5,6 +5,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use strongroom_hsm::{
@@ -55,13 +56,13 @@ enum Action {
     #[command(after_help = EXAMPLES)]
     Bench {
         /// Numbers of worker processes.
-        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,3,4")]
+        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,3,4", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
         workers: Vec<usize>,
         /// Numbers of sessions in one process.
-        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,4,8")]
+        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..=65_536))]
         sessions: Vec<u32>,
         /// Time for each figure, in milliseconds.
-        #[arg(long, value_name = "MS", default_value_t = 500)]
+        #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=600_000))]
         each: u64,
     },
 }
