@@ -52,7 +52,8 @@ enum Action {
     },
     /// Measure wraps, unwraps and rewraps a second, by number of workers and of sessions.
     ///
-    /// A key is made on the token for it, under the alias strongroom-bench, and destroyed at the end.
+    /// A key is made on the token for it, as strongroom-bench/0, and destroyed at the end; one that an earlier bench left
+    /// behind is destroyed first. So let one bench at a time run on a token.
     #[command(after_help = EXAMPLES)]
     Bench {
         /// Numbers of worker processes.
@@ -81,7 +82,7 @@ fn rung(name: &str) -> Result<Rung, String> {
 
 impl Hsm {
     pub(super) fn run(self) -> Result<(), Failure> {
-        log::start(&log::Directives::warnings())?;
+        log::start(&self.directives()?)?;
         let module = self.module()?;
         match self.action {
             Action::Doctor { sessions, calls } => {
@@ -96,6 +97,14 @@ impl Hsm {
                 let options = BenchOptions { workers, sessions, each: Duration::from_millis(each) };
                 print(self.json, &bench(&worker_command(), &module, &options)?, show_bench)
             }
+        }
+    }
+
+    fn directives(&self) -> Result<log::Directives, Failure> {
+        match self.action {
+            Action::Doctor { .. } => Ok(log::Directives::warnings()),
+            // It kills workers to see how soon their successors wrap, and tells that time.
+            Action::Bench { .. } => Ok("warn,strongroom_hsm::worker::tender=error".parse()?),
         }
     }
 
