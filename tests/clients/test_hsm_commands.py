@@ -72,6 +72,18 @@ def test_a_token_that_is_not_there_is_one_line_that_says_what_to_give(tmp_path, 
     assert "--pkcs11-module" in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_master_keys_in_a_file_are_no_hsm_to_look_at(tmp_path):
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse")
+    place = ("--data", str(tmp_path), "--keyfile", str(tmp_path / "keys"), "--passphrase-file", str(passphrase))
+    done = hsm("doctor", *place)
+    assert done.returncode == 1
+    assert "no HSM is configured: the master keys lie in files (keyfile)" in done.stderr
+    done = hsm("doctor", *place, "--provider", "vault")
+    assert done.returncode == 1
+    assert "no provider has the name vault: there are keyfile" in done.stderr
+
+
 def test_what_is_not_well_has_an_exit_code_and_advice(own_server):
     pin_file = own_server.data / "token" / "pin"
     module = "/usr/lib/softhsm/libsofthsm2.so"

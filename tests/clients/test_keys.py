@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -268,6 +269,16 @@ def test_a_version_is_destroyed_only_when_nothing_is_under_it_and_its_time_has_c
     assert version(filled, 1)["state"] == "destroyed"
     check_all_read(filled.restart())
     assert keys(filled, "rotate", "default")["version"] == 3
+
+
+def test_who_makes_an_alias_that_another_makes_at_the_same_moment_hears_that_it_was_made(filled):
+    for number in range(10):
+        alias = f"team/{number}"
+        with ThreadPoolExecutor() as pool:
+            both = list(pool.map(lambda _: run(filled, "create", alias, code=None), range(2)))
+        for loser in both:
+            if "at the same moment" in loser.stderr:
+                assert loser.returncode == 1 and f"made alias {alias} " in loser.stderr, loser.stderr
 
 
 # Looked at
