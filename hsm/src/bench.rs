@@ -1,7 +1,8 @@
 //! `strongroom hsm bench`: wraps, unwraps and rewraps a second, by number of workers and of sessions, on a key of its own.
 //!
-//! More is often slower (many modules have one lock), so the number is measured, not assumed. The key is made under an alias
-//! that nothing else uses, and destroyed at the end, however the measuring ended.
+//! More is often slower (many modules have one lock), so the number is measured, not assumed. The key is destroyed at the
+//! end, however the measuring ended; what a bench that was killed has left, the next one destroys. It is told from any
+//! other key by its version 0: those that wrap something begin at 1.
 
 use crate::doctor::{BenchPlan, BenchReport, InProcess, Rates, ThroughWorkers};
 use crate::error::KeyError;
@@ -13,6 +14,9 @@ use pollster::block_on;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 use strongroom_engine::{Context, ContextDigest, DataKey, Kind};
+
+/// What only a bench makes.
+const VERSION: Version = Version(0);
 
 /// Threads on which callers wait.
 const THREADS: usize = 2;
@@ -41,12 +45,24 @@ pub fn bench(command: &WorkerCommand, config: &ModuleConfig, options: &BenchOpti
     config.aliases = vec![alias.clone()];
     config.limits.workers = 1;
     let one = Supervisor::start(command.clone(), config.clone(), Vec::new())?;
-    let key = block_on(one.create_master_key(&alias, Version(1)))?.into_known(true);
+    destroy_leavings(&one, &alias)?;
+    let key = block_on(one.create_master_key(&alias, VERSION))?.into_known(true);
     let measured = measure(command, &config, options, &one, &key);
     let destroyed = block_on(one.destroy_master_key(&key.alias, key.version, &key.id));
     let report = measured?;
     destroyed?;
     Ok(report)
+}
+
+/// Keys of benches that were killed.
+fn destroy_leavings(one: &Supervisor, alias: &Alias) -> Result<(), KeyError> {
+    let mut left = block_on(one.list_versions(alias))?;
+    left.retain(|key| key.version == VERSION);
+    for key in left {
+        block_on(one.destroy_master_key(&key.alias, key.version, &key.id))?;
+        tracing::warn!(id = %key.id, "an earlier bench was stopped and left its key on the token: it is destroyed now");
+    }
+    Ok(())
 }
 
 fn measure(
@@ -142,11 +158,14 @@ fn rate(callers: usize, each: Duration, call: impl AsyncFn() -> Result<(), KeyEr
     let begun = Instant::now();
     let one = async || {
         let mut done = 0_u64;
-        while begun.elapsed() < each {
+        // Once at least, however long it took to begin.
+        loop {
             call().await?;
             done += 1;
+            if begun.elapsed() >= each {
+                return Ok::<u64, KeyError>(done);
+            }
         }
-        Ok::<u64, KeyError>(done)
     };
     let threads = callers.min(THREADS);
     let some = |thread: usize| {

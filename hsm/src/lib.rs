@@ -42,8 +42,8 @@ pub use keyfile::{KeyfileConfig, KeyfileKeys};
 pub use memory::MemoryKeys;
 pub use pkcs11::{PinSource, TokenSelector};
 pub use provider::{
-    Alias, CreatedKey, Health, InvalidAlias, InvalidMasterKeyId, KeyKind, KnownKey, MasterKeyAdmin, MasterKeyId,
-    MasterKeys, TokenKey, Version,
+    Alias, CreatedKey, Health, Holdings, InvalidAlias, InvalidMasterKeyId, KeyKind, KnownKey, MasterKeyAdmin,
+    MasterKeyId, MasterKeys, TokenKey, Version,
 };
 pub use providers::{ProviderKind, ProviderSettings, Providers};
 pub use rung::{Rung, UnknownRung};

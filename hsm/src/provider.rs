@@ -284,6 +284,15 @@ pub trait MasterKeys: Send + Sync {
     }
 }
 
+/// What HSMs hold, as far as they could be asked: what is missing must not look like what is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Master keys of those that answered.
+    pub keys: Vec<TokenKey>,
+    /// Why others did not, each by its name if it has one.
+    pub missing: Vec<String>,
+}
+
 /// Makes, shows and ends master keys. What administrators do, kept apart from what requests do.
 ///
 /// Rotation: [`create_master_key`](Self::create_master_key) with the next version, one compare-and-set in the keyring,
@@ -303,11 +312,21 @@ pub trait MasterKeyAdmin: MasterKeys {
     /// No longer known: call it when the keyring has forgotten a destroyed version.
     fn forget(&self, id: &MasterKeyId);
 
-    /// Every master key that the provider holds, of every alias, also those that the keyring does not know. Of several
-    /// HSMs, those of them that can be asked.
+    /// Every master key that the provider holds, of every alias, also those that the keyring does not know. Whole: fails
+    /// if an HSM is away.
     async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError>;
 
-    /// As [`list_master_keys`](Self::list_master_keys), of one alias, and whole: fails if its HSM is away.
+    /// As [`list_master_keys`](Self::list_master_keys), as far as HSMs can be asked.
+    async fn holdings(&self) -> Holdings {
+        let mut holdings = Holdings::default();
+        match self.list_master_keys().await {
+            Ok(keys) => holdings.keys = keys,
+            Err(error) => holdings.missing.push(error.to_string()),
+        }
+        holdings
+    }
+
+    /// As [`list_master_keys`](Self::list_master_keys), of one alias: fails if its HSM is away.
     async fn list_versions(&self, alias: &Alias) -> Result<Vec<TokenKey>, KeyError> {
         let mut keys = self.list_master_keys().await?;
         keys.retain(|key| key.alias == *alias);
@@ -331,6 +350,11 @@ pub trait MasterKeyAdmin: MasterKeys {
     /// Serial of the token that holds the keys of `alias`, once it has been opened: to be kept with them and given back
     /// as [`ModuleConfig::expected_serial`](crate::ModuleConfig::expected_serial). Nothing where there is no token.
     fn serial_of(&self, _alias: &Alias) -> Option<String> {
+        None
+    }
+
+    /// Name of the provider that has the keys of `alias`, as configured. Nothing where none has a name.
+    fn provider_of(&self, _alias: &Alias) -> Option<String> {
         None
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::error::KeyError;
 use crate::provider::{
-    Alias, CreatedKey, Health, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, TokenKey, Version,
+    Alias, CreatedKey, Health, Holdings, KnownKey, MasterKeyAdmin, MasterKeyId, MasterKeys, TokenKey, Version,
 };
 use crate::worker::WorkerCommand;
 use crate::wrapped::WrappedKey;
@@ -242,25 +242,22 @@ impl MasterKeyAdmin for Providers {
         self.all.iter().for_each(|(_, provider)| provider.forget(id));
     }
 
-    /// Of those that can be asked. Fails if none can: what is missing must not look like what is not there.
     async fn list_master_keys(&self) -> Result<Vec<TokenKey>, KeyError> {
-        let (mut keys, mut failure, mut answered) = (Vec::new(), None, false);
+        let mut keys = Vec::new();
+        for (_, provider) in &self.all {
+            keys.extend(provider.list_master_keys().await?);
+        }
+        Ok(keys)
+    }
+
+    async fn holdings(&self) -> Holdings {
+        let mut all = Holdings::default();
         for (name, provider) in &self.all {
-            match provider.list_master_keys().await {
-                Ok(own) => {
-                    keys.extend(own);
-                    answered = true;
-                }
-                Err(error) => {
-                    tracing::warn!(provider = name, %error, "what only this HSM knows is missing from the list of keys");
-                    failure = Some(error);
-                }
-            }
+            let own = provider.holdings().await;
+            all.keys.extend(own.keys);
+            all.missing.extend(own.missing.into_iter().map(|why| format!("{name}: {why}")));
         }
-        match failure {
-            Some(error) if !answered => Err(error),
-            _ => Ok(keys),
-        }
+        all
     }
 
     async fn list_versions(&self, alias: &Alias) -> Result<Vec<TokenKey>, KeyError> {
@@ -294,6 +291,10 @@ impl MasterKeyAdmin for Providers {
 
     fn serial_of(&self, alias: &Alias) -> Option<String> {
         self.of_alias(alias).ok()?.serial_of(alias)
+    }
+
+    fn provider_of(&self, alias: &Alias) -> Option<String> {
+        self.index_of(alias).and_then(|index| self.all.get(index)).map(|(name, _)| name.clone())
     }
 }
 

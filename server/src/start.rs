@@ -174,7 +174,13 @@ pub fn module_config(config: &ServeConfig, name: Option<&str>) -> Result<ModuleC
     let names = || all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
     match meant.as_slice() {
         [only] => Ok(ModuleConfig::of(only)?),
-        [] => Err(KeyError::Misconfigured(format!("no such HSM is configured: there are {}", names())).into()),
+        [] => {
+            let why = match name {
+                Some(name) => format!("no provider has the name {name}: there are {}", names()),
+                None => format!("no HSM is configured: the master keys lie in files ({})", names()),
+            };
+            Err(KeyError::Misconfigured(why).into())
+        }
         _ => Err(KeyError::Misconfigured(format!("which HSM? give --provider: there are {}", names())).into()),
     }
 }

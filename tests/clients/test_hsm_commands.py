@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from server import BINARY
+from server import BINARY, poll
 
 
 def hsm(*arguments: str) -> subprocess.CompletedProcess:
@@ -37,6 +37,32 @@ def test_the_bench_measures_beside_a_running_server_and_leaves_its_keys_alone(ow
     keys = json.loads(hsm("doctor", "--data", str(own_server.data), "--json").stdout)["master_keys"]
     assert [(key["alias"], key["version"]) for key in keys] == [("default", 1)]
     own_server.s3().create_bucket(Bucket="still-works")
+    assert done.stderr == "", "what it does itself is nothing to be warned of"
+
+
+def test_a_bench_destroys_what_a_killed_one_left_and_no_other_key(own_server):
+    def on_token() -> list[tuple[str, int]]:
+        report = json.loads(hsm("doctor", "--data", str(own_server.data), "--json").stdout)
+        return sorted((key["alias"], key["version"]) for key in report["master_keys"])
+
+    place = ("--data", str(own_server.data))
+    subprocess.run([BINARY, "keys", "create", "strongroom-bench", *place], check=True, timeout=60)
+    ours = [("default", 1), ("strongroom-bench", 1)]
+    killed = subprocess.Popen([BINARY, "hsm", "bench", *place, "--each", "60000"], stderr=subprocess.DEVNULL)
+    poll("the bench has made its key", lambda: ("strongroom-bench", 0) in on_token())
+    killed.kill()
+    killed.wait(60)
+    assert len(on_token()) == 3
+    done = hsm("bench", *place, "--workers", "1", "--sessions", "1", "--each", "50")
+    assert done.returncode == 0 and "earlier bench" in done.stderr
+    assert on_token() == ours, "its own is gone, and what somebody uses is not"
+
+
+@pytest.mark.parametrize("option", ["--workers", "--sessions", "--each"])
+def test_a_bench_of_nothing_is_refused(own_server, option):
+    done = hsm("bench", "--data", str(own_server.data), option, "0")
+    assert done.returncode == 2
+    assert option in done.stderr and "0 is not in 1..=" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["doctor", "bench"])
@@ -44,6 +70,18 @@ def test_a_token_that_is_not_there_is_one_line_that_says_what_to_give(tmp_path, 
     done = hsm(command, "--data", str(tmp_path))
     assert done.returncode == 2
     assert "--pkcs11-module" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_master_keys_in_a_file_are_no_hsm_to_look_at(tmp_path):
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse")
+    place = ("--data", str(tmp_path), "--keyfile", str(tmp_path / "keys"), "--passphrase-file", str(passphrase))
+    done = hsm("doctor", *place)
+    assert done.returncode == 1
+    assert "no HSM is configured: the master keys lie in files (keyfile)" in done.stderr
+    done = hsm("doctor", *place, "--provider", "vault")
+    assert done.returncode == 1
+    assert "no provider has the name vault: there are keyfile" in done.stderr
 
 
 def test_what_is_not_well_has_an_exit_code_and_advice(own_server):

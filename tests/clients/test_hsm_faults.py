@@ -228,6 +228,11 @@ def test_a_token_that_is_made_after_the_start_takes_its_aliases(site, filled):
     filled.spawn_degraded("late", "no token with label")
     check_all_read(filled)
     assert "HSM away" in site.keys(filled, "create", "late", code=1).stderr
+    listed = site.keys(filled, "list")
+    assert [key["provider"] for key in json.loads(listed.stdout)] == ["hsm"]
+    assert "not shown: late: HSM away" in listed.stderr, "what is missing does not look like what is not there"
+    described = site.keys(filled, "describe", "late", code=1)
+    assert "not every HSM can be asked: late: HSM away" in described.stderr
     site.keys(filled, "rotate", "default")
     site.soft.make("late")
     check_back(filled)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -61,10 +62,37 @@ def test_the_list_shows_what_lies_under_each_version(filled):
     assert "default" in run(filled, "list").stdout and "22" in run(filled, "list").stdout
 
 
+def test_a_description_is_of_an_alias_or_of_one_version_and_holds_what_the_list_holds(filled):
+    keys(filled, "rotate", "default")
+    keys(filled, "create", "default/2/copy")
+    keys(filled, "rotate", "default", "--every", "90")
+    listed = [key for key in keys(filled, "list") if key["alias"] == "default"]
+    assert keys(filled, "describe", "default") == listed and len(listed) == 2
+    assert keys(filled, "describe", "default/2") == [version(filled, 2)]
+    old = keys(filled, "describe", "default/1")[0]
+    assert (old["wrapped"], old["current"], old["rotation_days"], old["provider"]) == (22, False, 90, "dev")
+    keys(filled, "rewrap", "default")
+    run(filled, "schedule-destruction", "default/1", "--days", "7")
+    words = run(filled, "describe", "default/1").stdout
+    for told in (old["id"], "pending-destruction", "may be destroyed after 20", "90 days", "created"):
+        assert told in words, (told, words)
+    for unknown in ("payroll", "default/3"):
+        ended = run(filled, "describe", unknown, code=1)
+        assert f"no master key {unknown}:" in ended.stderr and ended.stdout == ""
+
+
+def test_the_list_shows_the_wraps_of_a_version_beside_the_keys_under_it(filled):
+    only = version(filled, 1)
+    names, row = run(filled, "list").stdout.splitlines()
+    assert names.split()[-2:] == ["WRAPS", "CKA_ID"] and only["wraps"] > 0
+    assert row.split() == ["default", "1", "current", "22", str(only["wraps"]), only["id"]]
+
+
 def test_commands_work_the_same_without_a_server(filled):
     with_server = keys(filled, "list")
     filled.terminate()
-    assert keys(filled, "list") == with_server
+    assert keys(filled, "list") == keys(filled, "describe", "default") == with_server
+    assert "no master key payroll" in run(filled, "describe", "payroll", code=1).stderr
     keys(filled, "rotate", "default")
     assert version(filled, 2)["current"]
     filled.start()
@@ -241,6 +269,16 @@ def test_a_version_is_destroyed_only_when_nothing_is_under_it_and_its_time_has_c
     assert version(filled, 1)["state"] == "destroyed"
     check_all_read(filled.restart())
     assert keys(filled, "rotate", "default")["version"] == 3
+
+
+def test_who_makes_an_alias_that_another_makes_at_the_same_moment_hears_that_it_was_made(filled):
+    for number in range(10):
+        alias = f"team/{number}"
+        with ThreadPoolExecutor() as pool:
+            both = list(pool.map(lambda _: run(filled, "create", alias, code=None), range(2)))
+        for loser in both:
+            if "at the same moment" in loser.stderr:
+                assert loser.returncode == 1 and f"made alias {alias} " in loser.stderr, loser.stderr
 
 
 # Looked at

@@ -81,7 +81,7 @@ def test_each_role_does_its_own_work_and_not_the_other_s(office):
     done(server, "keys", "create", "payroll", **keys)
     done(server, "users", "create", "alice", **data)
     new_key(server, "alice", **data)
-    for command in (["list"], ["create", "other"], ["rotate", "default"], ["disable", "default/1"], ["cache"]):
+    for command in (["list"], ["describe", "default"], ["create", "other"], ["rotate", "default"], ["disable", "default/1"], ["cache"]):
         refused(server, "keys", *command, words=("administrator of keys", f"uid:{DATA}"), **data)
     refused(server, "keys", "invalidate", "bbb", "--yes", words=("administrator of keys",), **data)
     access_key = done(server, "users", "keys", "list", "alice", **keys)[0]["access_key"]

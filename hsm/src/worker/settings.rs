@@ -6,6 +6,7 @@ use crate::pkcs11::{PinSource, TokenSelector};
 use crate::provider::MasterKeyAdmin;
 use crate::providers::{Options, ProviderKind, ProviderSettings, Start};
 use crate::rung::Rung;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,9 +70,9 @@ fn module_config(settings: &ProviderSettings) -> Result<ModuleConfig, KeyError> 
         })?;
     }
     let limits = &mut config.limits;
-    limits.workers = options.parsed("workers")?.unwrap_or(limits.workers);
-    limits.waiting = options.parsed("waiting")?.unwrap_or(limits.waiting);
-    let mut time = |name, default| Ok(options.parsed(name)?.map_or(default, Duration::from_millis));
+    limits.workers = positive(&mut options, "workers")?.unwrap_or(limits.workers);
+    limits.waiting = positive(&mut options, "waiting")?.unwrap_or(limits.waiting);
+    let mut time = |name, default| Ok(positive(&mut options, name)?.map_or(default, Duration::from_millis));
     limits.deadline = time("deadline-ms", limits.deadline)?;
     limits.open_deadline = time("open-deadline-ms", limits.open_deadline)?;
     limits.retry_every = time("retry-ms", limits.retry_every)?;
@@ -79,6 +80,15 @@ fn module_config(settings: &ProviderSettings) -> Result<ModuleConfig, KeyError> 
     config.environment = environment.into_iter().map(|(name, value)| (name, value.into())).collect();
     options.end()?;
     Ok(config)
+}
+
+/// A number where none would stop everything: no worker, no room to wait, no time to answer.
+fn positive<T: FromStr + PartialOrd + From<u8>>(options: &mut Options<'_>, name: &str) -> Result<Option<T>, KeyError> {
+    let Some(text) = options.text(name) else { return Ok(None) };
+    match text.parse::<T>() {
+        Ok(number) if number >= T::from(1) => Ok(Some(number)),
+        _ => Err(options.wrong(&format!("takes a whole number from 1 on for the option {name}"))),
+    }
 }
 
 fn token(options: &mut Options<'_>) -> Result<TokenSelector, KeyError> {
@@ -138,6 +148,18 @@ mod tests {
         all.push(("pin", "1234"));
         let error = module_config(&settings(&all)).unwrap_err().to_string();
         assert!(error.contains("knows no option pin") && !error.contains("1234"), "{error}");
+    }
+
+    #[test]
+    fn a_number_that_would_stop_everything_is_refused_by_its_name() {
+        let told = [("module", "/m.so"), ("serial", "7"), ("pin-file", "/p")];
+        for name in ["workers", "waiting", "deadline-ms", "open-deadline-ms", "retry-ms"] {
+            for bad in ["0", "-1", "many"] {
+                let error = module_config(&settings(&[&told[..], &[(name, bad)]].concat())).unwrap_err().to_string();
+                assert!(error.contains(&format!("a whole number from 1 on for the option {name}")), "{error}");
+            }
+            assert!(module_config(&settings(&[&told[..], &[(name, "1")]].concat())).is_ok());
+        }
     }
 
     #[test]

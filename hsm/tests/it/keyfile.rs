@@ -192,6 +192,8 @@ fn a_provider_that_names_no_aliases_has_all_that_no_other_names() {
     assert_eq!(block_on(providers.wrap(&payroll, &data_key(), &context(1))).unwrap().master, on_token.id);
     assert_eq!(block_on(providers.wrap(&laptop(), &data_key(), &context(1))).unwrap().master, in_file.id);
     assert!(providers.serial_of(&payroll).is_some() && providers.serial_of(&laptop()).is_none());
+    let names = [&payroll, &laptop()].map(|alias| providers.provider_of(alias));
+    assert_eq!(names, ["hsm", "laptop"].map(|name| Some(name.to_owned())));
 }
 
 #[test]
@@ -207,6 +209,10 @@ fn one_provider_that_is_away_leaves_the_others_alone() {
     let unknown = block_on(providers.create_master_key(&laptop(), Version(2))).unwrap();
     assert_eq!(block_on(providers.list_versions(&laptop())).unwrap().len(), 2);
     assert!(block_on(providers.list_versions(&Alias::default_alias())).is_err(), "not the same as having none");
+    assert!(block_on(providers.list_master_keys()).is_err(), "not the same as having none");
+    let holdings = block_on(providers.holdings());
+    assert_eq!(holdings.keys.len(), 2);
+    assert!(matches!(holdings.missing.as_slice(), [why] if why.starts_with("hsm: ")), "{:?}", holdings.missing);
     assert_eq!(block_on(providers.adopt_master_key(&unknown.id)).unwrap().id, unknown.id);
 }
 

@@ -33,6 +33,11 @@ pub use users::UserCommand;
 pub enum Command {
     /// Every version of every master key.
     ListKeys,
+    /// All that is known of an alias, or of one version.
+    DescribeKey {
+        /// Which.
+        name: MasterKeyName,
+    },
     /// A new alias.
     CreateKey {
         /// Its name.
@@ -166,6 +171,7 @@ impl Command {
     fn needs(&self) -> Option<Roles> {
         match self {
             Self::ListKeys
+            | Self::DescribeKey { .. }
             | Self::CreateKey { .. }
             | Self::RotateKey { .. }
             | Self::SetRotation { .. }
@@ -220,7 +226,10 @@ async fn perform(
     let rotated = |row: crate::keyring::MasterKeyRow| serde_json::json!({ "alias": row.alias, "version": row.version, "id": row.id });
     let done = match command {
         Command::ListKeys => report(&life::list(store).await?),
-        Command::CreateKey { alias } => rotated(life::create(store, &alias).await?),
+        Command::DescribeKey { name } => report(&life::describe(store, &name).await?),
+        Command::CreateKey { alias } => {
+            rotated(life::create(store, &alias).await.map_err(|error| made_meanwhile(error, &alias))?)
+        }
         Command::RotateKey { alias } => rotated(life::rotate(store, &alias).await?),
         Command::SetRotation { alias, days } => {
             life::set_rotation(store, &alias, days.map(NonZeroU32::get)).await?;
@@ -248,6 +257,14 @@ async fn perform(
         Command::Invalidate { bucket, key } => report(&life::invalidate(store, &bucket, key.as_deref()).await?),
     };
     Ok(done)
+}
+
+/// Of two who make an alias at once, the second hears that it was made, not that it was rotated.
+fn made_meanwhile(error: LifeError, alias: &Alias) -> LifeError {
+    match error {
+        LifeError::Conflict(_) => LifeError::Conflict(format!("somebody else made alias {alias} at the same moment")),
+        other => other,
+    }
 }
 
 /// Reports hold nothing that JSON cannot say.

@@ -5,6 +5,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use strongroom_hsm::{
@@ -51,25 +52,27 @@ enum Action {
     },
     /// Measure wraps, unwraps and rewraps a second, by number of workers and of sessions.
     ///
-    /// A key is made on the token for it, under the alias strongroom-bench, and destroyed at the end.
+    /// A key is made on the token for it, as strongroom-bench/0, and destroyed at the end; one that an earlier bench left
+    /// behind is destroyed first. So let one bench at a time run on a token.
     #[command(after_help = EXAMPLES)]
     Bench {
         /// Numbers of worker processes.
-        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,3,4")]
+        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,3,4", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
         workers: Vec<usize>,
         /// Numbers of sessions in one process.
-        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,4,8")]
+        #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..=65_536))]
         sessions: Vec<u32>,
         /// Time for each figure, in milliseconds.
-        #[arg(long, value_name = "MS", default_value_t = 500)]
+        #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=600_000))]
         each: u64,
     },
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  strongroom hsm doctor --data /var/tmp/store
+  strongroom hsm doctor --config /etc/strongroom/strongroom.toml
   strongroom hsm doctor --json --config /etc/strongroom/strongroom.toml --provider hsm
+  strongroom hsm doctor --data .strongroom   # a store that serve --dev has made
   strongroom hsm bench --workers 1,2 --sessions 1,4 \\
       --pkcs11-module /usr/lib/libvendor-pkcs11.so --token-serial 0123456789 --pin-file /etc/strongroom/pin";
 
@@ -79,7 +82,7 @@ fn rung(name: &str) -> Result<Rung, String> {
 
 impl Hsm {
     pub(super) fn run(self) -> Result<(), Failure> {
-        log::start(&log::Directives::warnings())?;
+        log::start(&self.directives()?)?;
         let module = self.module()?;
         match self.action {
             Action::Doctor { sessions, calls } => {
@@ -94,6 +97,14 @@ impl Hsm {
                 let options = BenchOptions { workers, sessions, each: Duration::from_millis(each) };
                 print(self.json, &bench(&worker_command(), &module, &options)?, show_bench)
             }
+        }
+    }
+
+    fn directives(&self) -> Result<log::Directives, Failure> {
+        match self.action {
+            Action::Doctor { .. } => Ok(log::Directives::warnings()),
+            // It kills workers to see how soon their successors wrap, and tells that time.
+            Action::Bench { .. } => Ok("warn,strongroom_hsm::worker::tender=error".parse()?),
         }
     }
 

@@ -1,19 +1,16 @@
 //! `strongroom keys`: the life of master keys, and of what is wrapped under them.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use strongroom_hsm::Alias;
 
 use super::admin_args::AdminArgs;
+use super::keys_action::Action;
 use super::{Failure, keys_report};
-use crate::admin::Command;
 use crate::catalog::SqliteCatalog;
-use crate::life::{self, MasterKeyName, Progress, RewrapOptions, VerifyOptions};
+use crate::life::{self, Progress};
 use crate::{log, start};
 
 /// Show, rotate and end master keys; move, check, back up and destroy wrapped keys.
@@ -32,82 +29,11 @@ pub(super) struct Keys {
     admin: AdminArgs,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Every version of every master key, and how many wrapped keys lie under it.
-    List,
-    /// Make the first version of a new alias.
-    Create { alias: Alias },
-    /// Make a new version that wraps from now on; or say how often that happens by itself.
-    Rotate {
-        alias: Alias,
-        /// From now on, make a new version by itself when the current one is so old; 0: never.
-        #[arg(long, value_name = "DAYS")]
-        every: Option<u32>,
-    },
-    /// Take up a version that the token holds and the keyring does not know.
-    Adopt { name: MasterKeyName },
-    /// No use of a version until it is enabled again: what lies under it cannot be read meanwhile.
-    Disable { name: MasterKeyName },
-    /// Let a disabled version be used again.
-    Enable { name: MasterKeyName },
-    /// Start the waiting period of an old version under which nothing lies.
-    ScheduleDestruction {
-        name: MasterKeyName,
-        /// The waiting period.
-        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_650))]
-        days: u32,
-    },
-    /// Keep a version after all.
-    CancelDestruction { name: MasterKeyName },
-    /// Destroy a version whose waiting period is over, on the token, for good.
-    Destroy {
-        name: MasterKeyName,
-        #[command(flatten)]
-        sure: Sure,
-    },
-    /// Move every wrapped key of an alias to its current version, while the server works.
-    Rewrap {
-        alias: Alias,
-        /// At most so many keys a second.
-        #[arg(long, value_name = "RATE")]
-        per_second: Option<NonZeroU32>,
-    },
-    /// Unwrap every wrapped key, or a sample, and say which cannot be.
-    Verify {
-        /// Only every so many-th.
-        #[arg(long, value_name = "N")]
-        sample: Option<NonZeroU32>,
-    },
-    /// What becomes unreadable if a master key, or one version of it, is lost.
-    Impact { name: MasterKeyName },
-    /// What the running server's cache of data keys holds, and how often it spared the HSM.
-    Cache,
-    /// Copy the keyring to a new file, while the server works.
-    Backup { file: PathBuf },
-    /// Put a copy in the place of a keyring that is gone; no server may run. What was erased since stays erased.
-    Restore { file: PathBuf },
-    /// Destroy the key of one object, or all keys of a bucket, for good: nobody reads them any more.
-    Invalidate {
-        bucket: String,
-        key: Option<String>,
-        #[command(flatten)]
-        sure: Sure,
-    },
-}
-
-/// For what cannot be taken back.
-#[derive(Args)]
-struct Sure {
-    /// Do not ask.
-    #[arg(long, short)]
-    yes: bool,
-}
-
 const EXAMPLES: &str = "\
 Examples:
   strongroom keys list
   strongroom keys list --json --data /srv/strongroom
+  strongroom keys describe default/1
   strongroom keys rotate default && strongroom keys rewrap default
   strongroom keys rotate default --every 90
   strongroom keys impact default/1
@@ -119,10 +45,10 @@ impl Keys {
     pub(super) fn run(self) -> Result<(), Failure> {
         log::start(&log::Directives::warnings())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let report = runtime.block_on(self.perform())?;
+        let report = self.printed(runtime.block_on(self.perform())?);
         let text = match self.json {
             true => format!("{report}\n"),
-            false => keys_report::text(&self.action_name(), &report),
+            false => keys_report::text(self.action.report(), &report),
         };
         // Whoever closed standard output does not want to read it.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -139,7 +65,7 @@ impl Keys {
             let restored = life::restore(&std::path::absolute(file)?, &config.places.keyring, &catalog).await?;
             return Ok(serde_json::to_value(restored)?);
         }
-        let command = self.command()?;
+        let command = self.action.command()?;
         let bar = ProgressBar::hidden();
         let on_progress = |now: Progress| {
             if bar.is_hidden() && std::io::stderr().is_terminal() {
@@ -155,66 +81,14 @@ impl Keys {
         Ok(done?)
     }
 
-    fn command(&self) -> Result<Command, Failure> {
-        Ok(match &self.action {
-            Action::List => Command::ListKeys,
-            Action::Create { alias } => Command::CreateKey { alias: alias.clone() },
-            Action::Rotate { alias, every: None } => Command::RotateKey { alias: alias.clone() },
-            Action::Rotate { alias, every: Some(days) } => {
-                Command::SetRotation { alias: alias.clone(), days: NonZeroU32::new(*days) }
-            }
-            Action::Adopt { name } => Command::AdoptKey { name: name.clone() },
-            Action::Disable { name } => Command::DisableKey { name: name.clone() },
-            Action::Enable { name } => Command::EnableKey { name: name.clone() },
-            Action::ScheduleDestruction { name, days } => {
-                Command::ScheduleDestruction { name: name.clone(), days: *days }
-            }
-            Action::CancelDestruction { name } => Command::CancelDestruction { name: name.clone() },
-            Action::Destroy { name, sure } => {
-                sure.or_ask(&format!("Destroy master key {name} on the token, for good?"))?;
-                Command::DestroyKey { name: name.clone() }
-            }
-            Action::Rewrap { alias, per_second } => {
-                Command::Rewrap { alias: alias.clone(), options: RewrapOptions { per_second: *per_second } }
-            }
-            Action::Verify { sample } => Command::VerifyKeys { options: VerifyOptions { sample: *sample } },
-            Action::Impact { name } => Command::Impact { name: name.clone() },
-            Action::Cache => Command::CacheStatus,
-            Action::Backup { file } => Command::BackUpKeyring { to: std::path::absolute(file)? },
-            Action::Restore { .. } => return Err(Failure::usage("a keyring is restored without a server")),
-            Action::Invalidate { bucket, key, sure } => {
-                let what = match key {
-                    Some(key) => format!("the key of object {key} in bucket {bucket}"),
-                    None => format!("ALL keys of bucket {bucket}"),
-                };
-                sure.or_ask(&format!("Destroy {what}, for good? Copies of the keyring made before still have it."))?;
-                Command::Invalidate { bucket: bucket.clone(), key: key.clone() }
-            }
-        })
-    }
-
-    fn action_name(&self) -> keys_report::Kind {
-        match &self.action {
-            Action::List => keys_report::Kind::List,
-            Action::Rewrap { .. } => keys_report::Kind::Rewrap,
-            Action::Verify { .. } => keys_report::Kind::Verify,
-            Action::Impact { .. } => keys_report::Kind::Impact,
-            _ => keys_report::Kind::Plain,
+    /// What goes to standard output: of a list its keys, since what is missing from it goes to standard error.
+    fn printed(&self, mut report: Value) -> Value {
+        if !matches!(self.action, Action::List | Action::Describe { .. }) {
+            return report;
         }
-    }
-}
-
-impl Sure {
-    fn or_ask(&self, question: &str) -> Result<(), Failure> {
-        if self.yes {
-            return Ok(());
+        for why in report["missing"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let _ = writeln!(std::io::stderr(), "strongroom: keys that only this HSM knows are not shown: {why}");
         }
-        if !std::io::stdin().is_terminal() {
-            return Err(Failure::usage("this cannot be taken back: give --yes, or answer at a terminal"));
-        }
-        let _ = write!(std::io::stderr(), "{question} [type yes] ");
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if answer.trim() == "yes" { Ok(()) } else { Err(Failure { line: "nothing was done".to_owned(), code: 1 }) }
+        report["keys"].take()
     }
 }

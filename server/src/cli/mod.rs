@@ -8,6 +8,7 @@ mod hsm;
 mod hsm_worker;
 mod key_use_args;
 mod keys;
+mod keys_action;
 mod keys_report;
 mod open;
 mod seal;
@@ -94,11 +95,51 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
     fn every_argument_is_declared_soundly() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    /// The commands of the examples in a help text, without `\` at the end of a line and without comments.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let joined = help.replace("\\\n", " ");
+        let lines = joined.lines().map(|line| line.split(" # ").next().unwrap_or_default());
+        let commands = lines.flat_map(|line| line.split("&&")).map(str::trim);
+        let of_ours = commands.filter(|command| command.starts_with("strongroom "));
+        of_ours
+            .map(|command| command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect())
+            .collect()
+    }
+
+    fn check_examples(command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for example in examples(&help) {
+            let parsed = Cli::try_parse_from(&example);
+            assert!(parsed.is_ok(), "{}: {}", example.join(" "), parsed.err().unwrap());
+        }
+        command.get_subcommands().for_each(check_examples);
+    }
+
+    #[test]
+    fn every_example_of_a_help_text_is_understood() {
+        check_examples(&Cli::command());
+    }
+
+    #[test]
+    fn every_action_on_keys_has_an_example_and_says_what_its_arguments_are() {
+        let cli = Cli::command();
+        let keys = cli.find_subcommand("keys").unwrap();
+        for action in keys.get_subcommands() {
+            let name = action.get_name();
+            let help = action.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples(&help).iter().any(|words| words[1..3] == ["keys", name]), "{name} has no example");
+            for argument in action.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {} has no description", argument.get_id());
+            }
+        }
     }
 }

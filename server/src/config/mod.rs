@@ -102,3 +102,40 @@ pub enum MastersConfig {
     /// Nobody said: enough for a command that a running server does.
     NotTold,
 }
+
+#[cfg(test)]
+mod tests {
+    use strongroom_hsm::ModuleConfig;
+
+    use super::*;
+
+    /// Each Markdown file that shows settings, and what is between its marks of TOML.
+    fn documented() -> Vec<(PathBuf, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let markdown =
+            pages.chain([root.join("README.md")]).filter(|path| path.extension().is_some_and(|end| end == "md"));
+        let mut blocks = Vec::new();
+        for path in markdown {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let opened = text.split("```toml\n").skip(1);
+            blocks.extend(opened.map(|rest| (path.clone(), rest.split("```").next().unwrap().to_owned())));
+        }
+        blocks
+    }
+
+    #[test]
+    fn every_configuration_in_the_documentation_is_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("strongroom.toml");
+        let blocks = documented();
+        assert!(blocks.len() >= 3, "README, hsm.md and users.md each show one");
+        for (page, block) in blocks {
+            std::fs::write(&path, &block).unwrap();
+            let file = ConfigFile::read(&path).unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.display()));
+            for settings in file.masters.iter().filter(|settings| settings.kind == "pkcs11") {
+                ModuleConfig::of(settings).unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.display()));
+            }
+        }
+    }
+}

@@ -11,13 +11,14 @@ mod invalidate;
 mod name;
 mod rewrap;
 mod rotate;
+mod show;
 mod state;
 mod verify;
 
 use futures::stream::{self, Stream, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use strongroom_engine::KeyId;
-use strongroom_hsm::{Alias, KeyError, KnownKey, MasterKeyId, Version};
+use strongroom_hsm::{Alias, KeyError, KnownKey};
 
 use crate::error::{KeyringError, OpError};
 use crate::keyring::{Entry, KeyRow, MasterKeyRow, MasterKeyState};
@@ -28,8 +29,8 @@ pub use impact::{Impact, LostObject, impact};
 pub use invalidate::{Invalidated, invalidate};
 pub use name::{InvalidName, MasterKeyName};
 pub use rewrap::{RewrapOptions, Rewrapped, rewrap};
-use rotate::is_of_this_store;
 pub use rotate::{WRAPS_MAX, adopt, create, rotate, set_rotation};
+pub use show::{KeyList, VersionReport, describe, list};
 pub use state::{cancel_destruction, destroy, disable, enable, schedule_destruction};
 pub use verify::{Unreadable, Verified, VerifyOptions, verify};
 
@@ -81,80 +82,6 @@ pub struct Progress {
 
 /// Hears of progress.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
-
-/// One version of a master key, as it is shown to people and scripts.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct VersionReport {
-    /// Its alias.
-    pub alias: Alias,
-    /// Its version.
-    pub version: Version,
-    /// CKA_ID, in hexadecimal.
-    pub id: MasterKeyId,
-    /// Whether it wraps.
-    pub current: bool,
-    /// `enabled`, `disabled`, `pending-destruction`, `destroyed`, or `unknown-to-keyring`.
-    pub state: String,
-    /// Where destruction is pending: the earliest time, milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub destroy_after_ms: Option<u64>,
-    /// Milliseconds since 1970.
-    pub created_ms: u64,
-    /// How many wrapped keys lie under it.
-    pub wrapped: u64,
-    /// How many wraps processes have set aside: at least as many as were made. It is rotated before 2^32.
-    pub wraps: u64,
-    /// A new version comes by itself so many days after this one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub rotation_days: Option<u32>,
-}
-
-/// Every version of every master key, those that lie on the token and are not known to the keyring included, as far as
-/// the token can be asked.
-///
-/// # Errors
-/// The keyring's.
-pub async fn list(store: &Store) -> Result<Vec<VersionReport>, LifeError> {
-    let rows = store.keyring.master_keys().await?;
-    let tally = store.keyring.tally().await?;
-    let settings = store.keyring.aliases().await?;
-    let mut reports: Vec<VersionReport> = rows
-        .iter()
-        .map(|row| VersionReport {
-            alias: row.alias.clone(),
-            version: row.version,
-            id: row.id,
-            current: row.current,
-            state: state_name(row.state).to_owned(),
-            destroy_after_ms: match row.state {
-                MasterKeyState::PendingDestruction { after_ms } => Some(after_ms),
-                _ => None,
-            },
-            created_ms: row.created_ms,
-            wrapped: tally.iter().filter(|tally| tally.parent == row.id).map(|tally| tally.count).sum(),
-            wraps: row.wraps,
-            rotation_days: settings.iter().find(|own| own.alias == row.alias).and_then(|own| own.rotation_days),
-        })
-        .collect();
-    // The keyring answers also while the HSM is away.
-    let on_token = store.masters.list_master_keys().await.unwrap_or_default();
-    let is_missing = |id: &MasterKeyId| is_of_this_store(&rows, id) && rows.iter().all(|row| row.id != *id);
-    for key in on_token.into_iter().filter(|key| is_missing(&key.id)) {
-        reports.push(VersionReport {
-            alias: key.alias,
-            version: key.version,
-            id: key.id,
-            current: false,
-            state: "unknown-to-keyring".to_owned(),
-            destroy_after_ms: None,
-            created_ms: 0,
-            wrapped: 0,
-            wraps: 0,
-            rotation_days: None,
-        });
-    }
-    Ok(reports)
-}
 
 fn state_name(state: MasterKeyState) -> &'static str {
     match state {

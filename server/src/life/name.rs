@@ -63,7 +63,12 @@ impl fmt::Display for MasterKeyName {
 impl MasterKeyName {
     /// Whether `row` is meant.
     pub fn means(&self, row: &MasterKeyRow) -> bool {
-        row.alias == self.alias && self.version.is_none_or(|version| version == row.version)
+        self.covers(&row.alias, row.version)
+    }
+
+    /// Whether this version of this alias is meant.
+    pub(super) fn covers(&self, alias: &Alias, version: Version) -> bool {
+        self.alias == *alias && self.version.is_none_or(|meant| meant == version)
     }
 
     /// The one version that is meant; of an alias, the current one.
