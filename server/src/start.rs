@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use strongroom_hsm::{Alias, KeyError, ModuleConfig, ProviderSettings, Version};
 
-use crate::audit::{AuditLog, AuditedMasters};
+use crate::audit::{AuditError, AuditLog, AuditedMasters};
 use crate::blob::FolderStore;
 use crate::catalog::{Catalog, SqliteCatalog};
 use crate::clock::{Clock as _, SystemClock};
@@ -72,6 +72,9 @@ pub enum StartError {
     /// As the HSM says.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Make room for the audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// As the catalog says.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -107,6 +110,11 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
     let credentials = CredentialsFile::in_folder(&places.data);
     let existing = Existing::look(places, &credentials).await?;
     let is_first_start = existing.check(config)?;
+    let audit = open_audit_log(config)?;
+    if !existing.catalog {
+        // Nothing is made on a token that nobody would hear of.
+        audit.check()?;
+    }
     let found = masters::find(config, is_first_start)?;
     if is_first_start && !existing.pending_key {
         let key = AccessKey::generate().map_err(OpError::from)?;
@@ -120,7 +128,7 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         blobs: Arc::new(FolderStore::open(places.blobs.clone())?),
         masters: masters.keys,
         force_token: masters.force_token,
-        audit: open_audit_log(config)?,
+        audit,
         clock: Arc::new(SystemClock),
         new_buckets_take_sse_c: config.use_of_keys.new_buckets_take_sse_c,
         owner_uses_keys: config.administrators.one_administrator,
@@ -151,7 +159,7 @@ pub async fn open_masters(config: &ServeConfig) -> Result<AuditedMasters, StartE
         if !config.may_found {
             return Err(StartError::NoStore(config.places.data.clone()));
         }
-        open(config).await?.store.close().await;
+        open(config).await?.store.close().await?;
     }
     let known = masters::known(&SqliteKeyring::open(path)?).await?;
     let masters = Masters::start(masters::find(config, false)?, &known)?.keys;

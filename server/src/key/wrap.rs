@@ -6,7 +6,7 @@ use strongroom_engine::{ContextDigest, DataKey, KeyId, Kind};
 use strongroom_hsm::{Alias, KeyError, MasterKeyId, WrappedKey};
 
 use super::{Keys, locked};
-use crate::audit::Subject;
+use crate::audit::{Subject, UseError};
 use crate::error::{KeyringError, OpError};
 use crate::keyring::KeyRow;
 
@@ -48,16 +48,18 @@ impl Keys {
 
     async fn under_current<F>(&self, alias: &Alias, call: impl Fn() -> F) -> Result<WrappedKey, OpError>
     where
-        F: Future<Output = Result<WrappedKey, KeyError>>,
+        F: Future<Output = Result<WrappedKey, UseError>>,
     {
         for _ in 1..TRIES {
             self.count_wrap(alias).await?;
             match call().await {
-                Err(KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. }) => {
+                Err(UseError::Key(
+                    KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. },
+                )) => {
                     self.refresh().await?;
                     tokio::time::sleep(REST).await;
                 }
-                Err(KeyError::Disabled { .. }) => {
+                Err(UseError::Key(KeyError::Disabled { .. })) => {
                     self.refresh().await?;
                     break;
                 }

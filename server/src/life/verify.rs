@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_hsm::KeyError;
 
 use super::{LifeError, OnProgress, Progress, Walk, kind_name};
-use crate::audit::Subject;
+use crate::audit::{Subject, UseError};
 use crate::keyring::{Entry, Wrapped};
 use crate::store::Store;
 
@@ -44,7 +44,7 @@ pub struct Unreadable {
 /// Unwraps every wrapped key, or every so many-th.
 ///
 /// # Errors
-/// The keyring's; [`KeyError::Away`] where the HSM is away, since nothing can be said then.
+/// The keyring's; [`KeyError::Away`] where the HSM is away and [`LifeError::Audit`], since nothing can be said then.
 pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgress<'_>) -> Result<Verified, LifeError> {
     let step = options.sample.map_or(1, std::num::NonZeroU32::get);
     let (total, mut found, mut number) = (store.keyring.count().await?, Verified::default(), 0_u32);
@@ -95,7 +95,7 @@ async fn one(store: &Store, Entry { id, row }: Entry) -> Result<Outcome, LifeErr
         }
         let why = match store.keys.unwrap(&row, Subject::default()).await {
             Ok(_) => return Ok(Outcome::Readable),
-            Err(error @ KeyError::Away { .. }) => return Err(error.into()),
+            Err(error @ (UseError::Audit(_) | UseError::Key(KeyError::Away { .. }))) => return Err(error.into()),
             Err(error) => error.to_string(),
         };
         match store.keyring.row(id).await? {
