@@ -61,17 +61,17 @@ def switched(filled, tmp_path):
 
 def test_a_full_disk_stops_uses_of_keys_at_once_and_room_on_it_lets_them_go_on(filled, switched, tmp_path):
     filled.spawn_degraded(*WHY, str(switched))
-    s3 = filled.s3()
     for number in range(3):
         with refused("ServiceUnavailable", status=503):
-            s3.put_object(Bucket="bbb", Key=f"k{number}", Body=b"x")
+            filled.s3().put_object(Bucket="bbb", Key=f"k{number}", Body=b"x")
     with refused("ServiceUnavailable", status=503):
-        s3.get_object(Bucket="bbb", Key="k")
+        filled.s3().get_object(Bucket="bbb", Key="k")
     assert "cannot write the audit log" in filled.log_text() and "HSM" not in filled.trouble()
     (tmp_path / "roomy").touch()
     (tmp_path / "next").symlink_to(tmp_path / "roomy")
     os.rename(tmp_path / "next", switched)
     poll("the server is ready again", lambda: filled.health("ready") == 200)
+    s3 = filled.s3()
     s3.put_object(Bucket="bbb", Key="later", Body=b"x")
     assert body(s3, "bbb", "k") == painted(1000)
     filled.terminate()
@@ -103,7 +103,7 @@ def test_a_log_that_fails_later_stops_uses_of_keys_and_every_acknowledged_one_is
     assert "audit" in filled.trouble()
     pipe.read_again()
     poll("the server is ready again", lambda: filled.health("ready") == 200)
-    s3.put_object(Bucket="bbb", Key="after", Body=b"x")
+    filled.s3().put_object(Bucket="bbb", Key="after", Body=b"x")
     poll("the event", lambda: any(event.get("object") == "after" for event in pipe.events()))
     told = [event["object"] for event in pipe.events() if event.get("operation") == "wrap"]
     assert told == ["before", *acknowledged, "after"]

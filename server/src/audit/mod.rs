@@ -193,6 +193,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_log_that_cannot_be_written_is_known_before_the_first_use() {
+        let log = AuditLog::open(Path::new("/dev/full")).unwrap();
+        let refused = log.begin(use_of_a_key()).await.err().unwrap().to_string();
+        assert!(refused.contains("/dev/full") && refused.contains("No space left"), "{refused}");
+    }
+
+    #[tokio::test]
     async fn nobody_uses_a_key_before_there_is_a_place_for_the_event() {
         // A queue that nobody empties, as where the disk hangs.
         let folder = tempfile::tempdir().unwrap();

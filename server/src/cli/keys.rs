@@ -126,8 +126,10 @@ impl Keys {
         };
         // Whoever closed standard output does not want to read it.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        let is_whole = report.get("failed").and_then(Value::as_u64).unwrap_or(0) == 0
-            && report.get("unreadable").and_then(Value::as_array).is_none_or(Vec::is_empty);
+        if let Some(warning) = self.warning(&report) {
+            let _ = writeln!(std::io::stderr(), "strongroom: {warning}");
+        }
+        let is_whole = matches!(self.action, Action::Restore { .. }) || is_whole(&report);
         if is_whole { Ok(()) } else { Err(Failure { line: "not all keys could be used".to_owned(), code: 1 }) }
     }
 
@@ -193,6 +195,25 @@ impl Keys {
         })
     }
 
+    /// What whoever gave the command should know beside its report.
+    fn warning(&self, report: &Value) -> Option<String> {
+        let missing = report["missing"].as_u64().unwrap_or(0);
+        match &self.action {
+            Action::Restore { .. } if missing > 0 => Some(format!(
+                "{missing} keys that the catalog names are not in the copy: what they sealed cannot be read any more"
+            )),
+            Action::ScheduleDestruction { name, .. } => Some(format!(
+                "copies of the keyring made before now may hold keys under {name}: replace them by younger ones before \
+                 it is destroyed, or they restore what nobody can read"
+            )),
+            Action::Destroy { name, .. } => Some(format!(
+                "copies of the keyring made before the destruction of {name} was scheduled may hold keys under it, which \
+                 nobody can read any more: replace them by younger ones"
+            )),
+            _ => None,
+        }
+    }
+
     fn action_name(&self) -> keys_report::Kind {
         match &self.action {
             Action::List => keys_report::Kind::List,
@@ -202,6 +223,12 @@ impl Keys {
             _ => keys_report::Kind::Plain,
         }
     }
+}
+
+/// Whether every key that a report is about could be used.
+fn is_whole(report: &Value) -> bool {
+    let none = |field: &str| report[field].as_u64().unwrap_or(0) == 0;
+    none("failed") && none("missing") && report["unreadable"].as_array().is_none_or(Vec::is_empty)
 }
 
 impl Sure {

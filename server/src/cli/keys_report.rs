@@ -53,8 +53,9 @@ fn rewrap(report: &Value) -> String {
 
 fn verify(report: &Value) -> String {
     let unreadable = report["unreadable"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let (readable, skipped) = (count(report, "readable"), count(report, "skipped"));
-    let mut text = format!("readable {readable}, skipped {skipped}, unreadable {}\n", unreadable.len());
+    let (readable, skipped, missing) = (count(report, "readable"), count(report, "skipped"), count(report, "missing"));
+    let mut text =
+        format!("readable {readable}, skipped {skipped}, unreadable {}, missing {missing}\n", unreadable.len());
     for key in unreadable {
         let _ = writeln!(text, "  {} key {}: {}", word(key, "kind"), word(key, "key_id"), word(key, "why"));
     }

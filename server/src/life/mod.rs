@@ -8,6 +8,7 @@
 mod backup;
 mod impact;
 mod invalidate;
+mod missing;
 mod name;
 mod rewrap;
 mod rotate;

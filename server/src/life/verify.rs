@@ -1,9 +1,10 @@
-//! Unwraps wrapped keys, all or a sample of them, and says which cannot be.
+//! Unwraps wrapped keys, all or a sample of them, and says which cannot be, and how many are not there.
 
 use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use strongroom_hsm::KeyError;
 
+use super::missing::missing;
 use super::{LifeError, OnProgress, Progress, Walk, kind_name};
 use crate::audit::{Subject, UseError};
 use crate::keyring::{Entry, Wrapped};
@@ -28,6 +29,8 @@ pub struct Verified {
     pub skipped: u64,
     /// Those that cannot be unwrapped.
     pub unreadable: Vec<Unreadable>,
+    /// Those that the catalog names and the keyring does not have.
+    pub missing: u64,
 }
 
 /// A wrapped key that cannot be unwrapped.
@@ -52,6 +55,7 @@ pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgre
     loop {
         let page = walk.next().await?;
         if page.is_empty() {
+            found.missing = missing(store.catalog.as_ref(), store.keyring.as_ref()).await?;
             return Ok(found);
         }
         let page_len = page.len();
