@@ -23,7 +23,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Places, ServeConfig};
 use crate::credentials::{AccessKey, CredentialsFile};
 use crate::error::{BlobError, CatalogError, KeyringError, OpError};
-use crate::keyring::{Keyring, MasterKeyRow, SqliteKeyring};
+use crate::keyring::{Keyring, KeyringAdmin as _, MasterKeyRow, SqliteKeyring};
+use crate::life::MasterKeyName;
 use crate::store::{Store, StoreParts};
 use masters::{Found, Masters};
 use presence::Presence;
@@ -164,6 +165,25 @@ pub async fn open_masters(config: &ServeConfig) -> Result<AuditedMasters, StartE
     let known = masters::known(&SqliteKeyring::open(path)?).await?;
     let masters = Masters::start(masters::find(config, false)?, &known)?.keys;
     Ok(AuditedMasters::new(masters, open_audit_log(config)?))
+}
+
+/// Versions under which the keyring has keys and which the HSM does not hold, for a command that opens no store.
+///
+/// # Errors
+/// The keyring's; [`StartError::Key`] where the HSM is not told or away.
+pub async fn versions_not_held(config: &ServeConfig) -> Result<Vec<MasterKeyName>, StartError> {
+    let keyring = SqliteKeyring::open(&config.places.keyring)?;
+    // Told of none: an HSM that holds none of those it is told of is taken for one that is away.
+    let masters = Masters::start(masters::find(config, false)?, &[])?.keys;
+    let tally = keyring.tally().await?;
+    let mut not_held = Vec::new();
+    for row in keyring.master_keys().await? {
+        let is_used = tally.iter().any(|tally| tally.parent == row.id && tally.count > 0);
+        if is_used && masters.list_versions(&row.alias).await?.iter().all(|key| key.id != row.id) {
+            not_held.push(MasterKeyName { alias: row.alias, version: Some(row.version) });
+        }
+    }
+    Ok(not_held)
 }
 
 /// The token of a provider, to look at it: the one that `name` says, or the only one.

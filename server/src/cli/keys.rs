@@ -126,7 +126,7 @@ impl Keys {
         };
         // Whoever closed standard output does not want to read it.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        if let Some(warning) = self.warning(&report) {
+        for warning in self.warnings(&report) {
             let _ = writeln!(std::io::stderr(), "strongroom: {warning}");
         }
         let is_whole = matches!(self.action, Action::Restore { .. }) || is_whole(&report);
@@ -139,7 +139,10 @@ impl Keys {
             let _alone = start::lock(&config.places.data)?;
             let catalog = SqliteCatalog::open(&config.places.catalog)?;
             let restored = life::restore(&std::path::absolute(file)?, &config.places.keyring, &catalog).await?;
-            return Ok(serde_json::to_value(restored)?);
+            let mut report = serde_json::to_value(restored)?;
+            // An HSM that cannot be asked now keeps no keyring from being restored.
+            report["not_held"] = serde_json::to_value(start::versions_not_held(&config).await.ok())?;
+            return Ok(report);
         }
         let command = self.command()?;
         let bar = ProgressBar::hidden();
@@ -196,21 +199,18 @@ impl Keys {
     }
 
     /// What whoever gave the command should know beside its report.
-    fn warning(&self, report: &Value) -> Option<String> {
-        let missing = report["missing"].as_u64().unwrap_or(0);
+    fn warnings(&self, report: &Value) -> Vec<String> {
         match &self.action {
-            Action::Restore { .. } if missing > 0 => Some(format!(
-                "{missing} keys that the catalog names are not in the copy: what they sealed cannot be read any more"
-            )),
-            Action::ScheduleDestruction { name, .. } => Some(format!(
+            Action::Restore { .. } => keys_report::losses(report),
+            Action::ScheduleDestruction { name, .. } => vec![format!(
                 "copies of the keyring made before now may hold keys under {name}: replace them by younger ones before \
-                 it is destroyed, or they restore what nobody can read"
-            )),
-            Action::Destroy { name, .. } => Some(format!(
-                "copies of the keyring made before the destruction of {name} was scheduled may hold keys under it, which \
-                 nobody can read any more: replace them by younger ones"
-            )),
-            _ => None,
+                 it is destroyed"
+            )],
+            Action::Destroy { name, .. } => vec![format!(
+                "copies of the keyring made before {name} was scheduled may hold keys under it, which nobody can read \
+                 any more: replace them by younger ones"
+            )],
+            _ => Vec::new(),
         }
     }
 

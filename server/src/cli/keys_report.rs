@@ -30,6 +30,19 @@ pub(super) fn text(kind: &Kind, report: &Value) -> String {
     }
 }
 
+/// What a restored keyring does not bring back, in sentences.
+pub(super) fn losses(report: &Value) -> Vec<String> {
+    let (mut losses, missing) = (Vec::new(), count(report, "missing"));
+    if missing > 0 {
+        losses.push(format!("{missing} keys that the catalog names are not in the copy: what they sealed is lost"));
+    }
+    for name in report["not_held"].as_array().into_iter().flatten() {
+        let name = plain_word(name);
+        losses.push(format!("the HSM does not hold {name}: what the copy has under it cannot be read until it does"));
+    }
+    losses
+}
+
 fn list(report: &Value) -> String {
     let mut text = format!("{:<24} {:>7}  {:<19} {:>12}  {}\n", "ALIAS", "VERSION", "STATE", "WRAPPED KEYS", "CKA_ID");
     for key in report.as_array().into_iter().flatten() {
