@@ -333,6 +333,18 @@ def test_nothing_of_a_restore_that_fails_or_was_killed_is_left(filled, tmp_path)
     check_all_read(filled.start())
 
 
+def test_the_log_of_a_lost_keyring_is_not_taken_for_the_copys(filled, tmp_path):
+    run(filled, "backup", str(tmp_path / "copy"))
+    keys(filled, "rotate", "default")
+    filled.kill9()
+    (filled.data / "keyring.sqlite").unlink()
+    refused_for = run(filled, "restore", str(tmp_path / "copy"), code=1).stderr
+    assert "keyring.sqlite-wal is there: move it away" in refused_for
+    for ending in ("-wal", "-shm"):
+        (filled.data / f"keyring.sqlite{ending}").unlink()
+    assert keys(filled, "restore", str(tmp_path / "copy"))["kept"] == 22
+
+
 def test_a_copy_of_another_store_is_refused(filled, make_server, tmp_path):
     other = make_server().start()
     run(other, "backup", str(tmp_path / "copy"))

@@ -40,10 +40,14 @@ pub struct Restored {
 /// # Errors
 /// [`LifeError::NotNow`] if there is a keyring already, or the copy is of another store.
 pub async fn restore(from: &Path, to: &Path, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
-    let exists = to.try_exists().map_err(|error| on(to, &error))?;
-    if exists {
-        let text = format!("{} is there: move it away first; keys made since the copy are in it alone", to.display());
-        return Err(LifeError::NotNow(text));
+    // A log that the lost keyring left would be read as the copy's own.
+    for path in files_of(to) {
+        if path.try_exists().map_err(|error| on(&path, &error))? {
+            return Err(LifeError::NotNow(format!(
+                "{} is there: move it away first; keys made since the copy are in it alone",
+                path.display()
+            )));
+        }
     }
     let mut unfinished = to.as_os_str().to_owned();
     unfinished.push(".restoring");
@@ -98,13 +102,20 @@ async fn without_erased(copy: &SqliteKeyring, catalog: &dyn Catalog) -> Result<R
     Ok(restored)
 }
 
-/// Removes a database file that nobody has open, with its log and what belongs to that.
-fn remove(path: &Path) -> Result<(), LifeError> {
-    for ending in ["", "-wal", "-shm"] {
+/// A database file, its log, and what belongs to that.
+fn files_of(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|ending| {
         let mut path = path.as_os_str().to_owned();
         path.push(ending);
+        path.into()
+    })
+}
+
+/// Removes a database that nobody has open.
+fn remove(path: &Path) -> Result<(), LifeError> {
+    for path in files_of(path) {
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(on(path.as_ref(), &error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(on(&path, &error)),
             _ => {}
         }
     }
