@@ -280,13 +280,16 @@ def test_a_keyring_that_was_lost_comes_back_and_what_was_erased_stays_erased(fil
 def test_what_was_made_since_the_copy_is_counted_as_missing(filled, tmp_path):
     s3 = filled.s3()
     run(filled, "backup", str(tmp_path / "copy"))
-    for number in range(3):
+    for number in range(4):
         s3.put_object(Bucket="bbb", Key=f"since{number}", Body=b"x")
     s3.delete_object(Bucket="bbb", Key="since2")
     s3.create_multipart_upload(Bucket="bbb", Key="open")
     s3.create_bucket(Bucket="since")
     assert keys(filled, "verify")["missing"] == 0
     filled.terminate()
+    catalog = filled.data / "catalog.sqlite"
+    rows(catalog, "INSERT INTO condemned (kind, name) SELECT 1, data_key FROM version WHERE key = ?", b"since3")
+    rows(catalog, "DELETE FROM version WHERE key = ?", b"since3")
     (filled.data / "keyring.sqlite").unlink()
     restored = run(filled, "restore", str(tmp_path / "copy"))
     assert "missing: 4\n" in restored.stdout and "4 keys" in restored.stderr
