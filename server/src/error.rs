@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use strongroom_engine::{OpenError, RandomFailed, SealError};
 use strongroom_hsm::{KeyError, MasterKeyId};
 
+use crate::audit::UseError;
 use crate::blob::BlobName;
 
 /// The catalog did not do what it was asked.
@@ -334,6 +335,15 @@ impl From<KeyError> for OpError {
             KeyError::Refused => Self::damaged("a wrapped key was altered, or belongs elsewhere"),
             KeyError::Disabled { .. } => Self::KeyDisabled(error.to_string()),
             other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<UseError> for OpError {
+    fn from(error: UseError) -> Self {
+        match error {
+            UseError::Key(error) => error.into(),
+            UseError::Audit(error) => Self::Unavailable(error.to_string()),
         }
     }
 }

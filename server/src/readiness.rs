@@ -56,8 +56,9 @@ impl Readiness for StoreReadiness {
             in_time("keyring", keyring),
             in_time("blobs", self.folder()),
             in_time("hsm", self.hsm()),
+            in_time("audit", async { self.store.audit.check().map_err(|error| error.to_string()) }),
         );
-        [asked.0, asked.1, asked.2, asked.3].into_iter().flatten().collect()
+        [asked.0, asked.1, asked.2, asked.3, asked.4].into_iter().flatten().collect()
     }
 }
 

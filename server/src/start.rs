@@ -16,14 +16,15 @@ use std::sync::Arc;
 
 use strongroom_hsm::{Alias, KeyError, ModuleConfig, ProviderSettings, Version};
 
-use crate::audit::{AuditLog, AuditedMasters};
+use crate::audit::{AuditError, AuditLog, AuditedMasters};
 use crate::blob::FolderStore;
 use crate::catalog::{Catalog, SqliteCatalog};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Places, ServeConfig};
 use crate::credentials::{AccessKey, CredentialsFile};
 use crate::error::{BlobError, CatalogError, KeyringError, OpError};
-use crate::keyring::{Keyring, MasterKeyRow, SqliteKeyring};
+use crate::keyring::{Keyring, KeyringAdmin as _, MasterKeyRow, SqliteKeyring};
+use crate::life::MasterKeyName;
 use crate::store::{Store, StoreParts};
 use masters::{Found, Masters};
 use presence::Presence;
@@ -72,6 +73,9 @@ pub enum StartError {
     /// As the HSM says.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Make room for the audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// As the catalog says.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -107,6 +111,11 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
     let credentials = CredentialsFile::in_folder(&places.data);
     let existing = Existing::look(places, &credentials).await?;
     let is_first_start = existing.check(config)?;
+    let audit = open_audit_log(config)?;
+    if !existing.catalog {
+        // Nothing is made on a token that nobody would hear of.
+        audit.check()?;
+    }
     let found = masters::find(config, is_first_start)?;
     if is_first_start && !existing.pending_key {
         let key = AccessKey::generate().map_err(OpError::from)?;
@@ -120,7 +129,7 @@ pub async fn open(config: &ServeConfig) -> Result<Opened, StartError> {
         blobs: Arc::new(FolderStore::open(places.blobs.clone())?),
         masters: masters.keys,
         force_token: masters.force_token,
-        audit: open_audit_log(config)?,
+        audit,
         clock: Arc::new(SystemClock),
         new_buckets_take_sse_c: config.use_of_keys.new_buckets_take_sse_c,
         owner_uses_keys: config.administrators.one_administrator,
@@ -151,11 +160,30 @@ pub async fn open_masters(config: &ServeConfig) -> Result<AuditedMasters, StartE
         if !config.may_found {
             return Err(StartError::NoStore(config.places.data.clone()));
         }
-        open(config).await?.store.close().await;
+        open(config).await?.store.close().await?;
     }
     let known = masters::known(&SqliteKeyring::open(path)?).await?;
     let masters = Masters::start(masters::find(config, false)?, &known)?.keys;
     Ok(AuditedMasters::new(masters, open_audit_log(config)?))
+}
+
+/// Versions under which the keyring has keys and which the HSM does not hold, for a command that opens no store.
+///
+/// # Errors
+/// The keyring's; [`StartError::Key`] where the HSM is not told or away.
+pub async fn versions_not_held(config: &ServeConfig) -> Result<Vec<MasterKeyName>, StartError> {
+    let keyring = SqliteKeyring::open(&config.places.keyring)?;
+    // Told of none: an HSM that holds none of those it is told of is taken for one that is away.
+    let masters = Masters::start(masters::find(config, false)?, &[])?.keys;
+    let tally = keyring.tally().await?;
+    let mut not_held = Vec::new();
+    for row in keyring.master_keys().await? {
+        let is_used = tally.iter().any(|tally| tally.parent == row.id && tally.count > 0);
+        if is_used && masters.list_versions(&row.alias).await?.iter().all(|key| key.id != row.id) {
+            not_held.push(MasterKeyName { alias: row.alias, version: Some(row.version) });
+        }
+    }
+    Ok(not_held)
 }
 
 /// The token of a provider, to look at it: the one that `name` says, or the only one.

@@ -6,7 +6,7 @@ use strongroom_engine::{DataKey, KeyId, Kind};
 use strongroom_hsm::{CacheLimits, KeyError, MasterKeyAdmin};
 use tokio::task::JoinHandle;
 
-use crate::audit::{AuditLog, AuditedMasters, Subject};
+use crate::audit::{AuditError, AuditLog, AuditedMasters, Subject};
 use crate::blob::{BlobName, BlobStore};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -169,14 +169,17 @@ impl Store {
     }
 
     /// Ends what runs beside the requests and closes the session: nothing of it is left to sweep but what failed.
-    pub async fn close(&self) {
+    ///
+    /// # Errors
+    /// [`AuditError`] if the last events are not in the audit log.
+    pub async fn close(&self) -> Result<(), AuditError> {
         for task in self.beside().drain(..) {
             task.abort();
         }
         if let Err(error) = self.catalog.advance_session(self.session, crate::catalog::SessionState::Closed).await {
             tracing::warn!(%error, "the session stays open until the next start");
         }
-        self.audit.flush().await;
+        self.audit.flush().await
     }
 
     /// A name for a new blob of this session.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -258,7 +259,9 @@ def test_a_version_is_destroyed_only_when_nothing_is_under_it_and_its_time_has_c
     assert "22 wrapped keys" in run(filled, "schedule-destruction", "default/1", code=1).stderr
     keys(filled, "rewrap", "default")
     assert "schedule" in run(filled, "destroy", "default/1", "--yes", code=1).stderr
-    run(filled, "schedule-destruction", "default/1", "--days", "7")
+    assert "copies" in run(filled, "schedule-destruction", "default/1", "--days", "7").stderr
+    again = run(filled, "schedule-destruction", "default/1", "--days", "0", code=1)
+    assert "cancel-destruction first" in again.stderr
     assert version(filled, 1)["state"] == "pending-destruction"
     assert "7 days" in run(filled, "destroy", "default/1", "--yes", code=1).stderr
     run(filled, "cancel-destruction", "default/1")
@@ -285,7 +288,7 @@ def test_who_makes_an_alias_that_another_makes_at_the_same_moment_hears_that_it_
 
 
 def test_what_cannot_be_unwrapped_is_named(filled):
-    assert keys(filled, "verify") == {"readable": 22, "skipped": 0, "unreadable": []}
+    assert keys(filled, "verify") == {"readable": 22, "skipped": 0, "unreadable": [], "missing": 0}
     assert keys(filled, "verify", "--sample", "11")["skipped"] == 20
     filled.terminate()
     (row,) = rows(keyring(filled), "SELECT id, wrapped FROM wrapped_key ORDER BY id DESC LIMIT 1")
@@ -321,12 +324,84 @@ def test_a_keyring_that_was_lost_comes_back_and_what_was_erased_stays_erased(fil
     assert "move it away" in run(filled, "restore", str(copy), code=1).stderr
     (filled.data / "keyring.sqlite").unlink()
     restored = keys(filled, "restore", str(copy))
-    assert restored == {"kept": 20, "erased_again": 2}
+    assert restored == {"kept": 20, "erased_again": 2, "missing": 0, "not_held": []}
+    assert list(filled.data.glob("keyring.sqlite.restoring*")) == []
     filled.start()
     for number in range(18):
         assert body(s3, "bbb", f"k{number}") == painted(1000, seed=number)
     with refused("InvalidObjectState", status=403):
         s3.get_object(Bucket="bbb", Key="k18")
+
+
+def test_what_was_made_since_the_copy_is_counted_as_missing(filled, tmp_path):
+    s3 = filled.s3()
+    run(filled, "backup", str(tmp_path / "copy"))
+    for number in range(4):
+        s3.put_object(Bucket="bbb", Key=f"since{number}", Body=b"x")
+    s3.delete_object(Bucket="bbb", Key="since2")
+    s3.create_multipart_upload(Bucket="bbb", Key="open")
+    s3.create_bucket(Bucket="since")
+    assert keys(filled, "verify")["missing"] == 0
+    filled.terminate()
+    catalog = filled.data / "catalog.sqlite"
+    rows(catalog, "INSERT INTO condemned (kind, name) SELECT 1, data_key FROM version WHERE key = ?", b"since3")
+    rows(catalog, "DELETE FROM version WHERE key = ?", b"since3")
+    (filled.data / "keyring.sqlite").unlink()
+    restored = run(filled, "restore", str(tmp_path / "copy"))
+    assert "missing: 4\n" in restored.stdout and "4 keys" in restored.stderr
+    assert "missing 4\n" in run(filled, "verify", code=1).stdout
+    filled.start()
+    assert keys(filled, "verify", code=1)["missing"] == 4
+    filled.s3().delete_object(Bucket="bbb", Key="since0")
+    assert keys(filled, "verify", code=1)["missing"] == 3
+
+
+def test_a_copy_with_keys_under_a_version_that_was_destroyed_says_so(filled, tmp_path):
+    run(filled, "backup", str(tmp_path / "copy"))
+    keys(filled, "rotate", "default")
+    keys(filled, "rewrap", "default")
+    run(filled, "schedule-destruction", "default/1", "--days", "0")
+    assert "copies" in run(filled, "destroy", "default/1", "--yes").stderr
+    filled.terminate()
+    (filled.data / "keyring.sqlite").unlink()
+    restored = run(filled, "restore", str(tmp_path / "copy"), "--json")
+    assert json.loads(restored.stdout)["not_held"] == ["default/1"]
+    assert "default/1" in restored.stderr
+
+
+def test_a_keyring_is_restored_while_the_hsm_is_away(filled, tmp_path):
+    run(filled, "backup", str(tmp_path / "copy"))
+    filled.terminate()
+    (filled.data / "keyring.sqlite").unlink()
+    (filled.data / "token").rename(tmp_path / "away")
+    restored = run(filled, "restore", str(tmp_path / "copy"), "--json")
+    assert json.loads(restored.stdout) == {"kept": 22, "erased_again": 0, "missing": 0, "not_held": None}
+
+
+def test_nothing_of_a_restore_that_fails_or_was_killed_is_left(filled, tmp_path):
+    run(filled, "backup", str(tmp_path / "copy"))
+    filled.terminate()
+    (filled.data / "keyring.sqlite").unlink()
+    for ending in ("", "-wal", "-shm"):
+        (filled.data / f"keyring.sqlite.restoring{ending}").write_bytes(b"left by one that was killed")
+    shutil.copy(filled.data / "catalog.sqlite", tmp_path / "other")
+    assert "is no strongroom keyring" in run(filled, "restore", str(tmp_path / "other"), code=1).stderr
+    assert list(filled.data.glob("keyring.sqlite*restoring*")) == []
+    assert keys(filled, "restore", str(tmp_path / "copy"))["kept"] == 22
+    assert list(filled.data.glob("keyring.sqlite*restoring*")) == []
+    check_all_read(filled.start())
+
+
+def test_the_log_of_a_lost_keyring_is_not_taken_for_the_copys(filled, tmp_path):
+    run(filled, "backup", str(tmp_path / "copy"))
+    keys(filled, "rotate", "default")
+    filled.kill9()
+    (filled.data / "keyring.sqlite").unlink()
+    refused_for = run(filled, "restore", str(tmp_path / "copy"), code=1).stderr
+    assert "keyring.sqlite-wal is there: move it away" in refused_for
+    for ending in ("-wal", "-shm"):
+        (filled.data / f"keyring.sqlite{ending}").unlink()
+    assert keys(filled, "restore", str(tmp_path / "copy"))["kept"] == 22
 
 
 def test_a_copy_of_another_store_is_refused(filled, make_server, tmp_path):
@@ -335,7 +410,7 @@ def test_a_copy_of_another_store_is_refused(filled, make_server, tmp_path):
     filled.terminate()
     (filled.data / "keyring.sqlite").unlink()
     assert "different stores" in run(filled, "restore", str(tmp_path / "copy"), code=1).stderr
-    assert not (filled.data / "keyring.sqlite").exists()
+    assert list(filled.data.glob("keyring.sqlite*")) == [filled.data / "keyring.sqlite.tokens"]
 
 
 def test_an_invalidated_object_is_gone_for_good_and_the_others_are_not(filled):

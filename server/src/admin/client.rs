@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use super::{Administrator, Command, CommandError, Event, perform_for, socket};
 use crate::administrators::Roles;
-use crate::audit::Who;
+use crate::audit::{AuditError, Who};
 use crate::config::ServeConfig;
 use crate::life::OnProgress;
 use crate::start::{self, Opened, StartError};
@@ -43,6 +43,9 @@ pub enum AdminError {
         /// The data folder.
         data: PathBuf,
     },
+    /// Make room for the audit log; what was done stays done.
+    #[error("the command was done, but its last events are missing from the audit log: {0}")]
+    NotTold(AuditError),
     /// The socket does not work.
     #[error("cannot talk to the running server")]
     Socket(#[from] io::Error),
@@ -96,8 +99,10 @@ impl Admin {
                 let who = Who::uid(rustix::process::geteuid().as_raw());
                 let administrator = Administrator { who, roles: Roles::BOTH };
                 let outcome = perform_for(&opened.store, administrator, command, on_progress, pending()).await;
-                opened.store.close().await;
-                Ok(outcome?)
+                let told = opened.store.close().await;
+                let done = outcome?;
+                told.map_err(AdminError::NotTold)?;
+                Ok(done)
             }
         }
     }

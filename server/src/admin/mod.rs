@@ -16,7 +16,7 @@ use serde_json::Value;
 use strongroom_hsm::Alias;
 
 use crate::administrators::Roles;
-use crate::audit::{Administration, Who, on_behalf_of};
+use crate::audit::{Administration, AuditError, Who, on_behalf_of};
 use crate::error::OpError;
 use crate::life::{self, LifeError, MasterKeyName, OnProgress, Progress, RewrapOptions, VerifyOptions};
 use crate::ops;
@@ -153,6 +153,9 @@ pub enum CommandError {
     /// About buckets.
     #[error(transparent)]
     Bucket(#[from] OpError),
+    /// Make room for the audit log: nobody would hear of the command.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Ask who may.
     #[error("{0}")]
     NotAllowed(String),
@@ -272,7 +275,8 @@ fn report(what: &impl Serialize) -> Value {
     serde_json::to_value(what).unwrap_or(Value::Null)
 }
 
-/// Does a command on behalf of somebody, and leaves the event. One that goes over all keys ends when `stop` comes.
+/// Does a command on behalf of somebody, and leaves the event, for which there is a place before anything is done. One that
+/// goes over all keys ends when `stop` comes.
 pub(crate) async fn perform_for(
     store: &Arc<Store>,
     administrator: Administrator,
@@ -284,6 +288,7 @@ pub(crate) async fn perform_for(
     let who = administrator.who.clone();
     let work = async {
         let event = Administration { role: roles.to_string(), command: command.clone() };
+        let pending = store.audit.begin(event).await?;
         let outcome = match administrator.check(&command) {
             Ok(()) => {
                 let may_stop = command.goes_over_all_keys();
@@ -294,8 +299,7 @@ pub(crate) async fn perform_for(
             }
             Err(error) => Err(error),
         };
-        let result = outcome.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned());
-        store.audit.administration(event, result).await;
+        pending.end(outcome.as_ref().map_or_else(ToString::to_string, |_| "done".to_owned()));
         outcome
     };
     on_behalf_of(who, work).await

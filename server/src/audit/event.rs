@@ -61,12 +61,20 @@ pub struct Administration {
     pub command: Command,
 }
 
-/// The two kinds of event.
+/// A process began that may use master keys.
+#[derive(Serialize)]
+pub(crate) struct Start {
+    /// Name and version.
+    pub(super) program: &'static str,
+}
+
+/// The kinds of event.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
-pub(super) enum Event {
+pub(crate) enum Event {
     KeyUse(KeyUse),
     Administration(Administration),
+    Start(Start),
 }
 
 impl From<KeyUse> for Event {
@@ -78,6 +86,12 @@ impl From<KeyUse> for Event {
 impl From<Administration> for Event {
     fn from(event: Administration) -> Self {
         Self::Administration(event)
+    }
+}
+
+impl From<Start> for Event {
+    fn from(event: Start) -> Self {
+        Self::Start(event)
     }
 }
 
@@ -103,8 +117,11 @@ impl Line {
         }
     }
 
-    pub(super) fn with(self, result: String) -> Self {
-        Self { result, ..self }
+    /// Of the process that opens the log.
+    pub(super) fn of_start() -> Self {
+        let who = Who::uid(rustix::process::geteuid().as_raw());
+        let program = concat!("strongroom ", env!("CARGO_PKG_VERSION"));
+        Self { who, result: "done".to_owned(), ..Self::of(Start { program }) }
     }
 
     pub(super) fn change(&mut self, change: impl FnOnce(&mut KeyUse)) {

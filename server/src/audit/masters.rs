@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strongroom_engine::{ContextDigest, DataKey, KeyId, Kind};
 use strongroom_hsm::{Alias, KeyError, MasterKeys, WrappedKey};
 
-use super::{AuditLog, KeyUse, Operation};
+use super::{AuditError, AuditLog, KeyUse, Operation};
 
 /// What a key is for, in words that people know.
 #[derive(Clone, Copy, Default)]
@@ -28,6 +28,17 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Why a master key was not used, or to no end.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UseError {
+    /// As the HSM says.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It was not asked, since nobody would have heard of it.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
 /// Master keys, audited.
 #[derive(Clone)]
 pub struct AuditedMasters {
@@ -44,7 +55,7 @@ impl AuditedMasters {
     /// [`MasterKeys::wrap`], for the wrapped key `id`, which is a `kind`.
     ///
     /// # Errors
-    /// The provider's; [`KeyError::Away`] if the audit log cannot be written.
+    /// The provider's; [`UseError::Audit`] if the audit log cannot be written.
     pub async fn wrap(
         &self,
         alias: &Alias,
@@ -52,41 +63,41 @@ impl AuditedMasters {
         context: &ContextDigest,
         (kind, id): (Kind, KeyId),
         subject: Subject<'_>,
-    ) -> Result<WrappedKey, KeyError> {
+    ) -> Result<WrappedKey, UseError> {
         let mut event = KeyUse::new(Operation::Wrap, kind, id, subject);
         event.alias = Some(alias.clone());
         let pending = self.log.begin(event).await?;
         let outcome = self.masters.wrap(alias, key, context).await;
-        pending.end(result(&outcome), |event| self.tell_wrapped(event, alias, outcome.as_ref().ok()));
-        outcome
+        pending.end_use(result(&outcome), |event| self.tell_wrapped(event, alias, outcome.as_ref().ok()));
+        Ok(outcome?)
     }
 
     /// [`MasterKeys::unwrap`], of the wrapped key `id`, which is a `kind`.
     ///
     /// # Errors
-    /// The provider's; [`KeyError::Away`] if the audit log cannot be written.
+    /// The provider's; [`UseError::Audit`] if the audit log cannot be written.
     pub async fn unwrap(
         &self,
         wrapped: &WrappedKey,
         context: &ContextDigest,
         (kind, id): (Kind, KeyId),
         subject: Subject<'_>,
-    ) -> Result<DataKey, KeyError> {
+    ) -> Result<DataKey, UseError> {
         let mut event = KeyUse::new(Operation::Unwrap, kind, id, subject);
         event.master_key = Some(wrapped.master);
         event.rung = Some(wrapped.rung);
         let pending = self.log.begin(event).await?;
         let outcome = self.masters.unwrap(wrapped, context).await;
-        pending.end(result(&outcome), |event| {
+        pending.end_use(result(&outcome), |event| {
             (event.alias, event.version) = self.masters.name_of(&wrapped.master).unzip();
         });
-        outcome
+        Ok(outcome?)
     }
 
     /// [`MasterKeys::rewrap`], of the wrapped key `id`, which is a `kind`: two uses, two events.
     ///
     /// # Errors
-    /// The provider's; [`KeyError::Away`] if the audit log cannot be written.
+    /// The provider's; [`UseError::Audit`] if the audit log cannot be written.
     pub async fn rewrap(
         &self,
         alias: &Alias,
@@ -94,7 +105,7 @@ impl AuditedMasters {
         context: &ContextDigest,
         (kind, id): (Kind, KeyId),
         subject: Subject<'_>,
-    ) -> Result<WrappedKey, KeyError> {
+    ) -> Result<WrappedKey, UseError> {
         let mut unwrap = KeyUse::new(Operation::Unwrap, kind, id, subject);
         unwrap.master_key = Some(wrapped.master);
         unwrap.rung = Some(wrapped.rung);
@@ -102,11 +113,11 @@ impl AuditedMasters {
         wrap.alias = Some(alias.clone());
         let (unwrap, wrap) = (self.log.begin(unwrap).await?, self.log.begin(wrap).await?);
         let outcome = self.masters.rewrap(alias, wrapped, context).await;
-        unwrap.end(result(&outcome), |event| {
+        unwrap.end_use(result(&outcome), |event| {
             (event.alias, event.version) = self.masters.name_of(&wrapped.master).unzip();
         });
-        wrap.end(result(&outcome), |event| self.tell_wrapped(event, alias, outcome.as_ref().ok()));
-        outcome
+        wrap.end_use(result(&outcome), |event| self.tell_wrapped(event, alias, outcome.as_ref().ok()));
+        Ok(outcome?)
     }
 
     /// Under which version a key was wrapped; of one that failed, under which it would have been.

@@ -3,16 +3,16 @@
 //! An event is in the file before the next batch is taken, and on the disk soon after: a power cut can cost those of the
 //! last moment, the end of the process none that were written.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Message;
+use super::event::Line;
+use super::file::LogFile;
 
 /// Messages taken at once: one write for all of them.
 const BATCH: usize = 256;
@@ -23,80 +23,66 @@ const REST: Duration = Duration::from_millis(200);
 /// Between two forced writes to the disk: often enough for an auditor, and no flush for every event.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 
-/// Opens a log at its end, or makes it.
-pub(super) fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
-}
-
-/// The threads end with the last sender.
-pub(super) fn start(file: File, path: PathBuf, events: mpsc::Receiver<Message>) -> io::Result<()> {
+/// Writes the first event before it returns, so that a log that cannot be written is known before a key is used. The
+/// threads end with the last sender.
+pub(super) fn start(log: Arc<LogFile>, first: &Line, events: mpsc::Receiver<Message>) -> io::Result<()> {
+    let mut lines = Vec::new();
+    add(&mut lines, first);
+    log.write(&mut lines);
     let (written, is_written) = sync_channel(1);
-    let (same_file, same_path) = (file.try_clone()?, path.clone());
-    let sync = move || sync_soon(&same_file, &same_path, &is_written);
+    let same = log.clone();
+    let sync = move || sync_soon(&same, &is_written);
     std::thread::Builder::new().name("audit-sync".to_owned()).spawn(sync)?;
-    let write = move || write_all(file, &path, events, &written);
+    let write = move || write_all(&log, lines, events, &written);
     std::thread::Builder::new().name("audit".to_owned()).spawn(write).map(drop)
 }
 
 /// Forces to the disk what was written, for as many events as came meanwhile at once.
-fn sync_soon(file: &File, path: &Path, is_written: &Receiver<()>) {
+fn sync_soon(log: &LogFile, is_written: &Receiver<()>) {
     while is_written.recv().is_ok() {
-        if let Err(error) = file.sync_data() {
-            tracing::error!(path = %path.display(), %error, "the last events may not be on the disk of the audit log");
-        }
+        insist(|| log.sync(), || {});
         std::thread::sleep(SYNC_EVERY);
     }
 }
 
-fn write_all(mut file: File, path: &Path, mut events: mpsc::Receiver<Message>, written: &SyncSender<()>) {
+/// `lines` are left from before.
+fn write_all(log: &LogFile, mut lines: Vec<u8>, mut events: mpsc::Receiver<Message>, written: &SyncSender<()>) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut lines = Vec::new();
-    while events.blocking_recv_many(&mut batch, BATCH) > 0 {
-        let mut flushes = Vec::new();
-        for message in batch.drain(..) {
-            match message {
-                Message::Event(line) => {
-                    // Nothing in a line is a type that JSON does not have.
-                    if serde_json::to_writer(&mut lines, &line).is_ok() {
-                        lines.push(b'\n');
-                    }
-                }
-                Message::Flush(written) => flushes.push(written),
-            }
-        }
-        insist(path, || {
-            while !lines.is_empty() {
-                let written = file.write(&lines)?;
-                lines.drain(..written);
-            }
-            Ok(())
-        });
+    let mut flushes: Vec<oneshot::Sender<()>> = Vec::new();
+    loop {
+        insist(|| log.write(&mut lines), || log.reopen());
         // Full where the last is still to be synced, which then takes these with it.
         let _ = written.try_send(());
         if !flushes.is_empty() {
-            insist(path, || file.sync_data());
-            for flushed in flushes {
+            insist(|| log.sync(), || log.reopen());
+            for flushed in flushes.drain(..) {
                 // Who asked may have lost patience.
                 let _ = flushed.send(());
+            }
+        }
+        if events.blocking_recv_many(&mut batch, BATCH) == 0 {
+            return;
+        }
+        for message in batch.drain(..) {
+            match message {
+                Message::Event(line) => add(&mut lines, &line),
+                Message::Flush(flushed) => flushes.push(flushed),
             }
         }
     }
 }
 
-/// Until it is done. Meanwhile the queue fills, and then no master key is used.
-fn insist(path: &Path, mut work: impl FnMut() -> io::Result<()>) {
-    let mut failed = false;
-    while let Err(error) = work() {
-        if error.kind() == io::ErrorKind::Interrupted {
-            continue;
-        }
-        if !failed {
-            tracing::error!(path = %path.display(), %error, "cannot write the audit log: it is tried until it works");
-        }
-        failed = true;
-        std::thread::sleep(REST);
+fn add(lines: &mut Vec<u8>, line: &Line) {
+    // Nothing in a line is a type that JSON does not have.
+    if serde_json::to_writer(&mut *lines, line).is_ok() {
+        lines.push(b'\n');
     }
-    if failed {
-        tracing::info!(path = %path.display(), "the audit log is written again");
+}
+
+/// Until it is done, with `mend` before each further try. Meanwhile no master key is used.
+fn insist(mut work: impl FnMut() -> bool, mend: impl Fn()) {
+    while !work() {
+        std::thread::sleep(REST);
+        mend();
     }
 }

@@ -55,8 +55,10 @@ impl FileJob {
         let subject = Subject { object: file.to_str(), ..Subject::default() };
         let asked = on_behalf_of(who, question(&self.masters, subject));
         let answer = self.runtime.block_on(unless_cancelled(asked));
-        self.runtime.block_on(self.masters.log().flush());
-        Ok(answer??)
+        let told = self.runtime.block_on(self.masters.log().flush());
+        let answer = answer??;
+        told?;
+        Ok(answer)
     }
 }
 

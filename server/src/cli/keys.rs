@@ -52,8 +52,10 @@ impl Keys {
         };
         // Whoever closed standard output does not want to read it.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        let is_whole = report.get("failed").and_then(Value::as_u64).unwrap_or(0) == 0
-            && report.get("unreadable").and_then(Value::as_array).is_none_or(Vec::is_empty);
+        for warning in self.warnings(&report) {
+            let _ = writeln!(std::io::stderr(), "strongroom: {warning}");
+        }
+        let is_whole = matches!(self.action, Action::Restore { .. }) || is_whole(&report);
         if is_whole { Ok(()) } else { Err(Failure { line: "not all keys could be used".to_owned(), code: 1 }) }
     }
 
@@ -63,7 +65,10 @@ impl Keys {
             let _alone = start::lock(&config.places.data)?;
             let catalog = SqliteCatalog::open(&config.places.catalog)?;
             let restored = life::restore(&std::path::absolute(file)?, &config.places.keyring, &catalog).await?;
-            return Ok(serde_json::to_value(restored)?);
+            let mut report = serde_json::to_value(restored)?;
+            // An HSM that cannot be asked now keeps no keyring from being restored.
+            report["not_held"] = serde_json::to_value(start::versions_not_held(&config).await.ok())?;
+            return Ok(report);
         }
         let command = self.action.command()?;
         let bar = ProgressBar::hidden();
@@ -91,4 +96,26 @@ impl Keys {
         }
         report["keys"].take()
     }
+
+    /// What whoever gave the command should know beside its report.
+    fn warnings(&self, report: &Value) -> Vec<String> {
+        match &self.action {
+            Action::Restore { .. } => keys_report::losses(report),
+            Action::ScheduleDestruction { name, .. } => vec![format!(
+                "copies of the keyring made before now may hold keys under {name}: replace them by younger ones before \
+                 it is destroyed"
+            )],
+            Action::Destroy { name, .. } => vec![format!(
+                "copies of the keyring made before {name} was scheduled may hold keys under it, which nobody can read \
+                 any more: replace them by younger ones"
+            )],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Whether every key that a report is about could be used.
+fn is_whole(report: &Value) -> bool {
+    let none = |field: &str| report[field].as_u64().unwrap_or(0) == 0;
+    none("failed") && none("missing") && report["unreadable"].as_array().is_none_or(Vec::is_empty)
 }

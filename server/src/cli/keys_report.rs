@@ -35,6 +35,19 @@ pub(super) fn text(kind: Kind, report: &Value) -> String {
     }
 }
 
+/// What a restored keyring does not bring back, in sentences.
+pub(super) fn losses(report: &Value) -> Vec<String> {
+    let (mut losses, missing) = (Vec::new(), count(report, "missing"));
+    if missing > 0 {
+        losses.push(format!("{missing} keys that the catalog names are not in the copy: what they sealed is lost"));
+    }
+    for name in report["not_held"].as_array().into_iter().flatten() {
+        let name = plain_word(name);
+        losses.push(format!("the HSM does not hold {name}: what the copy has under it cannot be read until it does"));
+    }
+    losses
+}
+
 fn list(report: &Value) -> String {
     let mut text = format!(
         "{:<24} {:>7}  {:<19} {:>12} {:>10}  {}\n",
@@ -97,8 +110,9 @@ fn rewrap(report: &Value) -> String {
 
 fn verify(report: &Value) -> String {
     let unreadable = report["unreadable"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let (readable, skipped) = (count(report, "readable"), count(report, "skipped"));
-    let mut text = format!("readable {readable}, skipped {skipped}, unreadable {}\n", unreadable.len());
+    let (readable, skipped, missing) = (count(report, "readable"), count(report, "skipped"), count(report, "missing"));
+    let mut text =
+        format!("readable {readable}, skipped {skipped}, unreadable {}, missing {missing}\n", unreadable.len());
     for key in unreadable {
         let _ = writeln!(text, "  {} key {}: {}", word(key, "kind"), word(key, "key_id"), word(key, "why"));
     }

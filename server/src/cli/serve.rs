@@ -123,7 +123,7 @@ async fn serve(config: ServeConfig, administrators: Administrators) -> Result<()
     if !http::serve(listener, ways, guard, readiness, Limits::default(), stop).await {
         tracing::warn!("requests that had not finished were cut off");
     }
-    store.close().await;
+    store.close().await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -12,7 +12,7 @@ use strongroom_hsm::{CacheStatus, Cached, Health, KeyError, MasterKeyId, Wrapped
 
 use super::bucket_key::BUCKET_KEY_LABEL;
 use super::{CustomerKey, DataKeys, Keys, ObjectPlace};
-use crate::audit::Subject;
+use crate::audit::{Subject, UseError};
 use crate::catalog::encryption::Encryption;
 use crate::error::{KeyringError, OpError};
 use crate::keyring::{KeyRow, MasterKeyState, Wrapped};
@@ -66,7 +66,7 @@ impl Keys {
             // To open it costs microseconds; what is held is its bucket key.
             Wrapped::ByBucketKey { .. } => match self.unwrap(&row, subject).await {
                 // It may have been erased since its row was read, and its bucket key with it.
-                Err(KeyError::Refused) if self.keyring.row(id).await?.is_none() => Ok(None),
+                Err(UseError::Key(KeyError::Refused)) if self.keyring.row(id).await?.is_none() => Ok(None),
                 outcome => Ok(Some(Arc::new(outcome?))),
             },
         }
@@ -88,8 +88,8 @@ impl Keys {
     ///
     /// # Errors
     /// The HSM's; [`KeyError::Refused`] if its bucket key is gone or does not open it; [`KeyError::Away`] where the keyring
-    /// cannot be read.
-    pub async fn unwrap(&self, row: &KeyRow, subject: Subject<'_>) -> Result<DataKey, KeyError> {
+    /// cannot be read; [`UseError::Audit`].
+    pub async fn unwrap(&self, row: &KeyRow, subject: Subject<'_>) -> Result<DataKey, UseError> {
         match &row.wrapped {
             Wrapped::ByMaster(wrapped) => self.unwrap_by_master(row, wrapped, subject).await,
             Wrapped::ByBucketKey { bucket_key, sealed } => {
@@ -99,7 +99,7 @@ impl Keys {
                 let key: &mut [u8; 32] = plain.as_mut_slice().try_into().map_err(|_| KeyError::Refused)?;
                 Ok(DataKey::from_bytes(key))
             }
-            Wrapped::ByCustomerKey { .. } => Err(KeyError::Refused),
+            Wrapped::ByCustomerKey { .. } => Err(KeyError::Refused.into()),
         }
     }
 
@@ -124,7 +124,7 @@ impl Keys {
         row: &KeyRow,
         wrapped: &WrappedKey,
         subject: Subject<'_>,
-    ) -> Result<Arc<DataKey>, KeyError> {
+    ) -> Result<Arc<DataKey>, UseError> {
         let now = Instant::now();
         let spent = match self.data_keys.find(row.id, wrapped, now) {
             Cached::Fresh(key) => return Ok(key),
@@ -137,7 +137,7 @@ impl Keys {
                 self.data_keys.hold(row.id, wrapped.clone(), key.clone(), now);
                 Ok(key)
             }
-            (Err(KeyError::Away { .. }), Some(key)) => {
+            (Err(UseError::Key(KeyError::Away { .. })), Some(key)) => {
                 self.data_keys.used_offline();
                 Ok(key)
             }
@@ -146,18 +146,18 @@ impl Keys {
     }
 
     /// The bucket key that a data key was wrapped under.
-    async fn opened_bucket_key(&self, id: KeyId, subject: Subject<'_>) -> Result<Arc<DataKey>, KeyError> {
+    async fn opened_bucket_key(&self, id: KeyId, subject: Subject<'_>) -> Result<Arc<DataKey>, UseError> {
         let row = match self.keyring.row_to_use(id).await {
             Ok(row) => row,
-            Err(KeyringError::Damaged(_)) => return Err(KeyError::Refused),
-            Err(error) => return Err(KeyError::Away { reason: error.to_string() }),
+            Err(KeyringError::Damaged(_)) => return Err(KeyError::Refused.into()),
+            Err(error) => return Err(KeyError::Away { reason: error.to_string() }.into()),
         };
         let Some((row, state)) = row.filter(|(row, _)| row.kind == Kind::BucketKey) else {
-            return Err(KeyError::Refused);
+            return Err(KeyError::Refused.into());
         };
-        let Wrapped::ByMaster(wrapped) = &row.wrapped else { return Err(KeyError::Refused) };
+        let Wrapped::ByMaster(wrapped) = &row.wrapped else { return Err(KeyError::Refused.into()) };
         if state.is_some_and(|state| state != MasterKeyState::Enabled) {
-            return Err(KeyError::Disabled { id: wrapped.master });
+            return Err(KeyError::Disabled { id: wrapped.master }.into());
         }
         self.held_or_unwrapped(&row, wrapped, subject).await
     }
@@ -167,11 +167,13 @@ impl Keys {
         row: &KeyRow,
         wrapped: &WrappedKey,
         subject: Subject<'_>,
-    ) -> Result<DataKey, KeyError> {
+    ) -> Result<DataKey, UseError> {
         let what = (row.kind, row.id);
         match self.audited.unwrap(wrapped, &row.context, what, subject).await {
             // Made on another node since the keyring was last read, or enabled there.
-            Err(KeyError::UnknownMasterKey { .. } | KeyError::Disabled { .. }) if self.refresh().await.is_ok() => {
+            Err(UseError::Key(KeyError::UnknownMasterKey { .. } | KeyError::Disabled { .. }))
+                if self.refresh().await.is_ok() =>
+            {
                 self.audited.unwrap(wrapped, &row.context, what, subject).await
             }
             outcome => outcome,

@@ -6,7 +6,7 @@ use strongroom_engine::{ContextDigest, DataKey, KeyId, Kind};
 use strongroom_hsm::{Alias, KeyError, MasterKeyId, WrappedKey};
 
 use super::{Keys, locked};
-use crate::audit::Subject;
+use crate::audit::{Subject, UseError};
 use crate::error::{KeyringError, OpError};
 use crate::keyring::KeyRow;
 
@@ -48,7 +48,7 @@ impl Keys {
 
     async fn under_current<F>(&self, alias: &Alias, call: impl Fn() -> F) -> Result<WrappedKey, OpError>
     where
-        F: Future<Output = Result<WrappedKey, KeyError>>,
+        F: Future<Output = Result<WrappedKey, UseError>>,
     {
         let mut tries = if self.is_stuck(alias) { 1 } else { TRIES };
         loop {
@@ -56,13 +56,15 @@ impl Keys {
             tries -= 1;
             let outcome = call().await;
             match &outcome {
-                Err(KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. }) => {
+                Err(UseError::Key(
+                    KeyError::Superseded { .. } | KeyError::UnknownMasterKey { .. } | KeyError::NoSuchAlias { .. },
+                )) => {
                     self.refresh().await?;
                     if tries > 0 {
                         tokio::time::sleep(REST).await;
                     }
                 }
-                Err(KeyError::Disabled { .. }) => {
+                Err(UseError::Key(KeyError::Disabled { .. })) => {
                     self.refresh().await?;
                     tries = tries.min(1);
                 }
@@ -81,11 +83,11 @@ impl Keys {
         current.is_some() && locked(&self.stuck).get(alias).copied() == current
     }
 
-    fn note_stuck(&self, alias: &Alias, error: Option<&KeyError>) {
+    fn note_stuck(&self, alias: &Alias, error: Option<&UseError>) {
         let current = self.masters.current(alias).map(|(id, _)| id);
         let mut stuck = locked(&self.stuck);
         match (error, current) {
-            (Some(KeyError::Superseded { .. }), Some(id)) => {
+            (Some(UseError::Key(KeyError::Superseded { .. })), Some(id)) => {
                 if stuck.insert(alias.clone(), id) != Some(id) {
                     tracing::error!(
                         %alias, current = %id,

@@ -283,6 +283,12 @@ pub trait KeyringAdmin: Keyring {
     /// [`KeyringError::Unavailable`]; [`KeyringError::Damaged`] if an id is none.
     async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<Entry>, KeyringError>;
 
+    /// Which of these are not kept.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unavailable`].
+    async fn absent(&self, ids: Vec<KeyId>) -> Result<Vec<KeyId>, KeyringError>;
+
     /// Puts `new` where `old` still stands; false if it does not, which includes a key that was erased.
     ///
     /// # Errors

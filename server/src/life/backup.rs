@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use strongroom_engine::{KeyId, Kind};
 
+use super::missing::missing;
 use super::{LifeError, PAGE};
 use crate::catalog::{Catalog, Condemnation};
 use crate::error::OpError;
@@ -29,6 +30,8 @@ pub struct Restored {
     pub kept: u64,
     /// Wrapped keys that had been erased since the copy was made, and are erased again.
     pub erased_again: u64,
+    /// Keys that the catalog names and the copy does not have: what they sealed since is lost.
+    pub missing: u64,
 }
 
 /// Puts the copy `from` in the place of the keyring `to`, of the store that `catalog` belongs to. Nobody may have the
@@ -37,34 +40,42 @@ pub struct Restored {
 /// # Errors
 /// [`LifeError::NotNow`] if there is a keyring already, or the copy is of another store.
 pub async fn restore(from: &Path, to: &Path, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
-    let exists = to.try_exists().map_err(|error| on(to, &error))?;
-    if exists {
-        let text = format!("{} is there: move it away first; keys made since the copy are in it alone", to.display());
-        return Err(LifeError::NotNow(text));
+    // A log that the lost keyring left would be read as the copy's own.
+    for path in files_of(to) {
+        if path.try_exists().map_err(|error| on(&path, &error))? {
+            return Err(LifeError::NotNow(format!(
+                "{} is there: move it away first; keys made since the copy are in it alone",
+                path.display()
+            )));
+        }
     }
     let mut unfinished = to.as_os_str().to_owned();
     unfinished.push(".restoring");
     let unfinished = PathBuf::from(unfinished);
-    remove_if_there(&unfinished)?;
-    SqliteKeyring::copy(from, &unfinished).await?;
-    let copy = SqliteKeyring::open(&unfinished)?;
-    let restored = without_erased(&copy, catalog).await;
-    // Closes the file, so that it is whole without a log beside it.
-    drop(copy);
-    let restored = restored.inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
+    remove(&unfinished)?;
+    let restored = copy_without_erased(from, &unfinished, catalog).await;
+    let restored = restored.inspect_err(|_| drop(remove(&unfinished)))?;
     std::fs::rename(&unfinished, to).map_err(|error| on(to, &error))?;
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| on(folder, &error))?;
     Ok(restored)
 }
 
-/// Erases what no catalog row names, and what was destroyed on purpose.
+/// Makes the copy, and leaves one file that is whole.
+async fn copy_without_erased(from: &Path, to: &Path, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
+    SqliteKeyring::copy(from, to).await?;
+    let copy = SqliteKeyring::open(to)?;
+    // Erasing, be it of nothing, empties the log, which goes when the copy is closed.
+    without_erased(&copy, catalog).await
+}
+
+/// Erases what no catalog row names, and what was destroyed on purpose; counts what is missing.
 async fn without_erased(copy: &SqliteKeyring, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
     let identity = copy.identity().await?.map(|identity| identity.store);
     if identity.is_none() || identity != catalog.store().await? {
         return Err(LifeError::NotNow("the copy and the catalog belong to different stores".to_owned()));
     }
-    let (mut restored, mut after) = (Restored { kept: 0, erased_again: 0 }, None);
+    let (mut restored, mut after) = (Restored { kept: 0, erased_again: 0, missing: 0 }, None);
     loop {
         let page = copy.page(after, PAGE).await?;
         let ids: Vec<KeyId> = page.iter().map(|entry| entry.id).collect();
@@ -85,15 +96,28 @@ async fn without_erased(copy: &SqliteKeyring, catalog: &dyn Catalog) -> Result<R
     let unused = copy.erase_unused_bucket_keys(KeyId::from_bytes([0xff; 16])).await?;
     restored.kept -= unused;
     restored.erased_again += unused;
+    restored.missing = missing(catalog, copy).await?;
     Ok(restored)
 }
 
-fn remove_if_there(path: &Path) -> Result<(), LifeError> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(on(path, &error)),
+/// A database file, its log, and what belongs to that.
+fn files_of(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|ending| {
+        let mut path = path.as_os_str().to_owned();
+        path.push(ending);
+        path.into()
+    })
+}
+
+/// Removes a database that nobody has open.
+fn remove(path: &Path) -> Result<(), LifeError> {
+    for path in files_of(path) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(on(&path, &error)),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 fn on(path: &Path, error: &std::io::Error) -> LifeError {

@@ -8,6 +8,7 @@
 mod backup;
 mod impact;
 mod invalidate;
+mod missing;
 mod name;
 mod rewrap;
 mod rotate;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_engine::KeyId;
 use strongroom_hsm::{Alias, KeyError, KnownKey};
 
+use crate::audit::{AuditError, UseError};
 use crate::error::{KeyringError, OpError};
 use crate::keyring::{Entry, KeyRow, MasterKeyRow, MasterKeyState};
 use crate::store::Store;
@@ -57,12 +59,24 @@ pub enum LifeError {
     /// As the HSM says.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Make room for the audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// As the keyring says.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
     /// As the store says.
     #[error(transparent)]
     Store(#[from] OpError),
+}
+
+impl From<UseError> for LifeError {
+    fn from(error: UseError) -> Self {
+        match error {
+            UseError::Key(error) => Self::Key(error),
+            UseError::Audit(error) => Self::Audit(error),
+        }
+    }
 }
 
 impl From<crate::error::CatalogError> for LifeError {

@@ -33,11 +33,14 @@ pub async fn enable(store: &Store, name: &MasterKeyName) -> Result<MasterKeyRow,
 /// Starts the waiting period of an old version under which nothing lies.
 ///
 /// # Errors
-/// [`LifeError::NotNow`] if it is current or something is wrapped under it.
+/// [`LifeError::NotNow`] if it is current, something is wrapped under it, or it waits already: nothing shortens that.
 pub async fn schedule_destruction(store: &Store, name: &MasterKeyName, days: u32) -> Result<MasterKeyRow, LifeError> {
     let row = name.one(&store.keyring.master_keys().await?)?;
     if row.current {
         return Err(LifeError::NotNow(format!("{name} is current: rotate {} first", row.alias)));
+    }
+    if matches!(row.state, MasterKeyState::PendingDestruction { .. }) {
+        return Err(LifeError::NotNow(format!("{name} is scheduled already: cancel-destruction first")));
     }
     let after_ms = store.clock.now_ms().saturating_add(u64::from(days) * DAY_MS);
     change(store, name, row.state, MasterKeyState::PendingDestruction { after_ms }).await

@@ -1,11 +1,12 @@
-//! Unwraps wrapped keys, all or a sample of them, and says which cannot be.
+//! Unwraps wrapped keys, all or a sample of them, and says which cannot be, and how many are not there.
 
 use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use strongroom_hsm::KeyError;
 
+use super::missing::missing;
 use super::{LifeError, OnProgress, Progress, Walk, kind_name};
-use crate::audit::Subject;
+use crate::audit::{Subject, UseError};
 use crate::keyring::{Entry, Wrapped};
 use crate::store::Store;
 
@@ -28,6 +29,8 @@ pub struct Verified {
     pub skipped: u64,
     /// Those that cannot be unwrapped.
     pub unreadable: Vec<Unreadable>,
+    /// Those that the catalog names and the keyring does not have.
+    pub missing: u64,
 }
 
 /// A wrapped key that cannot be unwrapped.
@@ -44,7 +47,7 @@ pub struct Unreadable {
 /// Unwraps every wrapped key, or every so many-th.
 ///
 /// # Errors
-/// The keyring's; [`KeyError::Away`] where the HSM is away, since nothing can be said then.
+/// The keyring's; [`KeyError::Away`] where the HSM is away and [`LifeError::Audit`], since nothing can be said then.
 pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgress<'_>) -> Result<Verified, LifeError> {
     let step = options.sample.map_or(1, std::num::NonZeroU32::get);
     let (total, mut found, mut number) = (store.keyring.count().await?, Verified::default(), 0_u32);
@@ -52,6 +55,7 @@ pub async fn verify(store: &Store, options: VerifyOptions, on_progress: OnProgre
     loop {
         let page = walk.next().await?;
         if page.is_empty() {
+            found.missing = missing(store.catalog.as_ref(), store.keyring.as_ref()).await?;
             return Ok(found);
         }
         let page_len = page.len();
@@ -95,7 +99,7 @@ async fn one(store: &Store, Entry { id, row }: Entry) -> Result<Outcome, LifeErr
         }
         let why = match store.keys.unwrap(&row, Subject::default()).await {
             Ok(_) => return Ok(Outcome::Readable),
-            Err(error @ KeyError::Away { .. }) => return Err(error.into()),
+            Err(error @ (UseError::Audit(_) | UseError::Key(KeyError::Away { .. }))) => return Err(error.into()),
             Err(error) => error.to_string(),
         };
         match store.keyring.row(id).await? {

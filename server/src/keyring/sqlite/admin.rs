@@ -81,6 +81,21 @@ impl KeyringAdmin for SqliteKeyring {
         self.database.read(move |connection| rows(connection, &sql, params![after, limit], entry)).await
     }
 
+    async fn absent(&self, ids: Vec<KeyId>) -> Result<Vec<KeyId>, KeyringError> {
+        self.database
+            .read(move |connection| {
+                let mut kept = connection.prepare_cached("SELECT 1 FROM wrapped_key WHERE id = ?1")?;
+                let mut absent = Vec::new();
+                for id in ids {
+                    if !kept.exists([id.as_bytes()])? {
+                        absent.push(id);
+                    }
+                }
+                Ok(absent)
+            })
+            .await
+    }
+
     async fn replace(&self, id: KeyId, old: WrappedKey, new: WrappedKey) -> Result<bool, KeyringError> {
         let sql = "UPDATE wrapped_key SET wrapped = ?3, parent = ?4 WHERE id = ?1 AND wrapped = ?2";
         self.database
