@@ -92,7 +92,7 @@ fn measure(
         config.limits.workers = *workers;
         let pool = Supervisor::start(command.clone(), config, vec![key.clone()])?;
         await_workers(&pool, *workers)?;
-        for callers in [1, 2, *workers * 8] {
+        for callers in [1, 2, *workers * 8, *workers * 32] {
             through_workers.push(through(&pool, *workers, callers, key, options.each)?);
         }
     }

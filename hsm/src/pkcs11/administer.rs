@@ -116,17 +116,19 @@ impl TokenKeys {
         Ok(())
     }
 
-    /// Destroys a key for good: every object of it. What is not there counts as destroyed only if another call finds
-    /// the token itself in order.
+    /// Destroys a key for good: every object of it. What is not there counts as destroyed only if a process that has just
+    /// begun does not see it either: others may not have noticed what another process made.
     pub(crate) fn destroy(&mut self, alias: &Alias, version: Version, id: &MasterKeyId) -> Result<(), Failure> {
         let session = self.writable()?;
         self.generation = None;
         let wanted = label(alias, version, id);
-        let destroy = || -> Result<(), Error> {
+        let destroy = || -> Result<bool, Error> {
+            let mut any = false;
             for class in [ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
                 for (id, wanted) in [(*id, wanted.clone()), (signer_id(id), format!("{wanted}/sign"))] {
                     for handle in objects(&session, class, &id)? {
                         if text(&session, handle, AttributeType::Label)? == Some(wanted.clone().into_bytes()) {
+                            any = true;
                             match session.destroy_object(handle) {
                                 // Another node was quicker.
                                 Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) | Ok(()) => {}
@@ -136,9 +138,13 @@ impl TokenKeys {
                     }
                 }
             }
-            Ok(())
+            Ok(any)
         };
-        patiently(|| destroy().map_err(|error| lost(&error)))
+        let any = patiently(|| destroy().map_err(|error| lost(&error)))?;
+        if !any && !self.is_young() {
+            return Err(Failure::Stale(format!("master key {id} is not seen, so a new worker looks for it")));
+        }
+        Ok(())
     }
 
     /// Aliases of which the token holds a later version than was begun by who shares the keyring: their versions here may be

@@ -137,6 +137,7 @@ impl TokenKeys {
         keys.know(known, &mut notes);
         keys.learnt.clear();
         keys.look_for_known(&mut notes)?;
+        keys.young = Some(Instant::now());
         Ok((keys, OpenedToken { serial, patterns, notes }))
     }
 

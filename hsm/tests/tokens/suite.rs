@@ -261,7 +261,7 @@ fn the_bench_measures_and_leaves_no_key_behind(site: &Site) {
     let options = BenchOptions { workers: vec![1, 2], sessions: vec![1, 2], each: Duration::from_millis(100) };
     let report = bench(&site.command(), &site.config, &options).unwrap();
     assert_eq!(report.rung, site.place.rung);
-    assert_eq!(report.through_workers.len(), 6);
+    assert_eq!(report.through_workers.len(), 8);
     assert!(
         report.through_workers.iter().all(|row| row.rates.wraps_per_second > 0.0 && row.rates.unwraps_per_second > 0.0)
     );
