@@ -153,7 +153,7 @@ def test_a_rewrap_moves_bucket_keys_and_not_the_data_keys_under_them(filled):
 
 def test_what_lies_under_a_bucket_key_is_verified_and_counted(filled):
     held = len(rows(keyring(filled), "SELECT id FROM wrapped_key"))
-    assert keys(filled, "verify") == {"readable": held, "skipped": 0, "unreadable": []}
+    assert keys(filled, "verify") == {"readable": held, "skipped": 0, "unreadable": [], "missing": 0}
     impact = keys(filled, "impact", "default")
     assert (impact["object_count"], impact["buckets"]) == (20, ["bbb"])
     assert version(filled, 1)["wrapped"] == held

@@ -149,6 +149,7 @@ pub async fn every_wrapped_key_is_walked_over_and_counted(open: Open<'_>) {
     assert_eq!(page(None, 3).await, [1, 10, 11].map(key_id));
     assert_eq!(page(Some(key_id(11)), 3).await, [key_id(12)]);
     assert_eq!(page(Some(key_id(12)), 3).await, [] as [KeyId; 0]);
+    assert_eq!(keyring.absent([9, 10, 12, 13].map(key_id).to_vec()).await.unwrap(), [9, 13].map(key_id));
     keyring.keep(bucket_key_row(20, 3)).await.unwrap();
     keyring.keep(key_row_below(21, 20)).await.unwrap();
     keyring.keep(key_row_below(22, 20)).await.unwrap();

@@ -65,10 +65,8 @@ pub async fn restore(from: &Path, to: &Path, catalog: &dyn Catalog) -> Result<Re
 async fn copy_without_erased(from: &Path, to: &Path, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
     SqliteKeyring::copy(from, to).await?;
     let copy = SqliteKeyring::open(to)?;
-    let restored = without_erased(&copy, catalog).await?;
-    // Also where nothing was erased: what has never written leaves its log beside the file when it is closed.
-    copy.forget_replaced().await?;
-    Ok(restored)
+    // Erasing, be it of nothing, empties the log, which goes when the copy is closed.
+    without_erased(&copy, catalog).await
 }
 
 /// Erases what no catalog row names, and what was destroyed on purpose; counts what is missing.
