@@ -397,10 +397,16 @@ def test_the_log_of_a_lost_keyring_is_not_taken_for_the_copys(filled, tmp_path):
     keys(filled, "rotate", "default")
     filled.kill9()
     (filled.data / "keyring.sqlite").unlink()
-    refused_for = run(filled, "restore", str(tmp_path / "copy"), code=1).stderr
-    assert "keyring.sqlite-wal is there: move it away" in refused_for
-    for ending in ("-wal", "-shm"):
-        (filled.data / f"keyring.sqlite{ending}").unlink()
+    log = (filled.data / "keyring.sqlite-wal").read_bytes()
+    assert log, "the rotation is in it"
+    restored = run(filled, "restore", str(tmp_path / "copy"))
+    assert "keyring.sqlite-wal.lost" in restored.stderr
+    assert (filled.data / "keyring.sqlite-wal.lost").read_bytes() == log, "nothing is lost"
+    assert [key["version"] for key in keys(filled, "list") if key["current"]] == [1]
+    (filled.data / "keyring.sqlite").rename(filled.data / "keyring.sqlite-wal")
+    again = run(filled, "restore", str(tmp_path / "copy"), code=1).stderr
+    assert "keyring.sqlite-wal.lost is there: move it away" in again
+    (filled.data / "keyring.sqlite-wal").unlink()
     assert keys(filled, "restore", str(tmp_path / "copy"))["kept"] == 22
 
 

@@ -35,26 +35,32 @@ pub struct Restored {
 }
 
 /// Puts the copy `from` in the place of the keyring `to`, of the store that `catalog` belongs to. Nobody may have the
-/// keyring open. Until the copy is whole and what was erased is erased again, nothing stands in its place.
+/// keyring open. Until the copy is whole and what was erased is erased again, nothing stands in its place. A log that the
+/// lost keyring left is set aside: it would be read as the copy's own.
 ///
 /// # Errors
 /// [`LifeError::NotNow`] if there is a keyring already, or the copy is of another store.
 pub async fn restore(from: &Path, to: &Path, catalog: &dyn Catalog) -> Result<Restored, LifeError> {
-    // A log that the lost keyring left would be read as the copy's own.
-    for path in files_of(to) {
-        if path.try_exists().map_err(|error| on(&path, &error))? {
+    let [_, log, index] = files_of(to);
+    let lost_log = with_ending(&log, ".lost");
+    let in_the_way = [to.to_owned()].into_iter().chain(exists(&log)?.then(|| lost_log.clone()));
+    for path in in_the_way {
+        if exists(&path)? {
             return Err(LifeError::NotNow(format!(
                 "{} is there: move it away first; keys made since the copy are in it alone",
                 path.display()
             )));
         }
     }
-    let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(".restoring");
-    let unfinished = PathBuf::from(unfinished);
+    let unfinished = with_ending(to, ".restoring");
     remove(&unfinished)?;
     let restored = copy_without_erased(from, &unfinished, catalog).await;
     let restored = restored.inspect_err(|_| drop(remove(&unfinished)))?;
+    if exists(&log)? {
+        std::fs::rename(&log, &lost_log).map_err(|error| on(&log, &error))?;
+        tracing::warn!(path = %lost_log.display(), "what the lost keyring left of its log is kept here");
+    }
+    remove_file(&index)?;
     std::fs::rename(&unfinished, to).map_err(|error| on(to, &error))?;
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| on(folder, &error))?;
@@ -102,22 +108,29 @@ async fn without_erased(copy: &SqliteKeyring, catalog: &dyn Catalog) -> Result<R
 
 /// A database file, its log, and what belongs to that.
 fn files_of(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|ending| {
-        let mut path = path.as_os_str().to_owned();
-        path.push(ending);
-        path.into()
-    })
+    ["", "-wal", "-shm"].map(|ending| with_ending(path, ending))
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+fn exists(path: &Path) -> Result<bool, LifeError> {
+    path.try_exists().map_err(|error| on(path, &error))
 }
 
 /// Removes a database that nobody has open.
 fn remove(path: &Path) -> Result<(), LifeError> {
-    for path in files_of(path) {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(on(&path, &error)),
-            _ => {}
-        }
+    files_of(path).iter().try_for_each(|path| remove_file(path))
+}
+
+fn remove_file(path: &Path) -> Result<(), LifeError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(on(path, &error)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn on(path: &Path, error: &std::io::Error) -> LifeError {
