@@ -30,7 +30,9 @@ pub enum KeyError {
     },
     /// The token takes no more wraps under the version that this node knows: read the keyring again, tell the provider,
     /// and ask once more. If the keyring has no later version, an operator adopts or destroys the one on the token.
-    #[error("alias {alias} has a later master key than this node knows: adopt it (keys adopt), or destroy it")]
+    #[error(
+        "alias {alias} has a later master key than this node knows: adopt it (keys adopt), or make a later one (keys rotate)"
+    )]
     Superseded {
         /// The alias.
         alias: Alias,

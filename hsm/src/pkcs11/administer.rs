@@ -173,7 +173,7 @@ impl TokenKeys {
         for key in listed.iter().filter(later) {
             notes.push(format!(
                 "token {} holds {}/{} ({}), a later version than the keyring: nothing is wrapped under {} before it is \
-                 adopted or destroyed",
+                 adopted, or a later one is made",
                 self.token, key.alias, key.version, key.id, key.alias
             ));
             outgrown.insert(key.alias.clone());
