@@ -230,9 +230,7 @@ async fn perform(
     let done = match command {
         Command::ListKeys => report(&life::list(store).await?),
         Command::DescribeKey { name } => report(&life::describe(store, &name).await?),
-        Command::CreateKey { alias } => {
-            rotated(life::create(store, &alias).await.map_err(|error| made_meanwhile(error, &alias))?)
-        }
+        Command::CreateKey { alias } => rotated(life::create(store, &alias).await?),
         Command::RotateKey { alias } => rotated(life::rotate(store, &alias).await?),
         Command::SetRotation { alias, days } => {
             life::set_rotation(store, &alias, days.map(NonZeroU32::get)).await?;
@@ -260,14 +258,6 @@ async fn perform(
         Command::Invalidate { bucket, key } => report(&life::invalidate(store, &bucket, key.as_deref()).await?),
     };
     Ok(done)
-}
-
-/// Of two who make an alias at once, the second hears that it was made, not that it was rotated.
-fn made_meanwhile(error: LifeError, alias: &Alias) -> LifeError {
-    match error {
-        LifeError::Conflict(_) => LifeError::Conflict(format!("somebody else made alias {alias} at the same moment")),
-        other => other,
-    }
 }
 
 /// Reports hold nothing that JSON cannot say.

@@ -109,15 +109,18 @@ async fn take_up(store: &Store, made: CreatedKey, rows: &[MasterKeyRow]) -> Resu
         Ok(()) => {}
         Err(KeyringError::Conflict) => {
             store.keys.refresh().await?;
-            return Err(LifeError::Conflict(format!("another node rotated {} at the same moment", new.alias)));
+            let is_new = rows.iter().all(|row| row.alias != new.alias);
+            let what = if is_new { "somebody else made alias" } else { "another node rotated" };
+            return Err(LifeError::Conflict(format!("{what} {} at the same moment", new.alias)));
         }
         Err(error) => return Err(error.into()),
     }
     store.keys.refresh().await?;
     let (alias, version, id) = (&new.alias, new.version, new.id);
     info!(%alias, %version, %id, wraps = is_newest, "this version of the master key is known from now on");
-    if let Some(old) = old {
-        retire_later(store, old);
+    // What does not wrap: the version before, or one that was adopted late.
+    if let Some(id) = if is_newest { old } else { Some(id) } {
+        retire_later(store, id);
     }
     Ok(new)
 }
